@@ -1,0 +1,135 @@
+/* task.h - what a task offers, and the services that it works with.
+ *
+ * A step of a pipeline is a task plugin with its options. Tasks take states and may
+ * make a new one; they never change a state. What they can do stands in
+ * qat_session_api, the host's service "session".
+ */
+#ifndef QATRUN_TASK_H
+#define QATRUN_TASK_H
+
+#include <qatrun/plugin.h>
+#include <qatrun/optimizer.h>
+
+typedef struct qat_step qat_step;		/* the core's: one step of the pipeline */
+typedef struct qat_data qat_data;		/* an opened data set */
+typedef struct qat_session qat_session;		/* a model on a device, ready to run */
+typedef struct qat_row qat_row;			/* one object in results.json */
+
+typedef struct qat_task {
+	uint32_t size, reserved;
+
+	/* Before anything runs: what the option table cannot say. NULL: nothing. */
+	int (*check)(const void *self, qat_step *step);
+	int (*run)(const void *self, qat_step *step);
+} qat_task;
+
+enum {
+	QAT_SESSION_EVALUATE  = 1,	/* forward only */
+	QAT_SESSION_TRAIN     = 2,	/* forward, backward, update */
+	QAT_SESSION_CALIBRATE = 3	/* forward, with the ranges of inputs observed */
+};
+
+typedef struct qat_session_spec {
+	uint32_t size;
+	uint32_t mode;			/* QAT_SESSION_* */
+	const char *state;		/* to start from */
+	const char *sites;		/* NULL: the state's own; "none"; or a name */
+	int64_t batch, length;
+	int64_t accumulate;		/* TRAIN: micro-batches of an optimizer step, >= 1 */
+	int64_t logits;			/* EVALUATE: 1 if logits() will be called */
+	const qat_instance *optimizer;	/* TRAIN; NULL: gradients only, no updates */
+	int64_t steps;			/* TRAIN: in all, for schemes that change over time */
+} qat_session_spec;
+
+/* One (micro-)batch. N = batch * length. */
+typedef struct qat_batch {
+	uint32_t size, reserved;
+	const int32_t *tokens, *labels;		/* [N]; label -100 is not scored */
+	const float *loss_gradient;		/* [N], backward only: d(loss)/d(nll[n]) */
+	int64_t sequence;			/* index in the run of the first sequence */
+	int64_t step;				/* optimizer step, from 0 */
+	float *nll;				/* [N] out, NULL: not wanted */
+	int32_t *argmax;			/* [N] out, NULL: not wanted */
+} qat_batch;
+
+typedef struct qat_progress {
+	uint32_t size, reserved;
+	int64_t done, total;		/* units of work: batches, optimizer steps */
+	int64_t tokens;			/* processed so far in this step */
+	int64_t optimizer_step;		/* -1: none */
+	double loss, lr;		/* NaN: none */
+	const char *state;		/* that is worked on */
+} qat_progress;
+
+typedef struct qat_session_api {
+	uint32_t size, reserved;
+
+	/* --- the step --- */
+	const char *(*output)(const qat_step *s);	/* folder of the run, absolute */
+	uint64_t (*seed)(const qat_step *s);
+	uint32_t (*precision)(const qat_step *s);	/* QAT_F32 or QAT_BF16 */
+	int (*stopped)(void);				/* 1 once a signal asked to stop */
+	/* Show and record progress; cheap, may be called for every batch. */
+	void (*progress)(qat_step *s, const qat_progress *p);
+	/* For tokens_per_second: the time since the previous call is this many tokens'. */
+	void (*timed_tokens)(qat_step *s, int64_t tokens);
+
+	/* --- data sets --- */
+	/* Open `name` as the tokenizer of `state` encodes it. */
+	int (*data_open)(qat_step *s, qat_data **out, const char *name, const char *state);
+	void (*data_close)(qat_data *d);
+	int64_t (*data_count)(const qat_data *d);	/* sequences */
+	int64_t (*data_length)(const qat_data *d);	/* tokens of one */
+	int (*data_get)(const qat_data *d, int64_t i, int32_t *tokens, int32_t *labels);
+
+	/* --- sessions --- */
+	int (*open)(qat_step *s, qat_session **out, const qat_session_spec *spec);
+	void (*close)(qat_session *x);
+	int64_t (*vocabulary)(const qat_session *x);
+	int (*forward)(qat_session *x, const qat_batch *b);
+	/* After forward, with spec.logits: [N, V] f32. */
+	int (*logits)(qat_session *x, float *out);
+	/* Forward and backward; gradients add up until update. */
+	int (*backward)(qat_session *x, const qat_batch *b);
+	/* L2 norm over all gradients. */
+	int (*gradient_norm)(qat_session *x, double *out);
+	/* Apply and clear the gradients. u->matrix is set by the core. */
+	int (*update)(qat_session *x, const qat_update *u);
+	/* Parameters of the session and the gradient of each, f32, by index. name NULL past
+	 * the end. */
+	const char *(*param_name)(const qat_session *x, int64_t index, int64_t *elements);
+	int (*param_gradient)(qat_session *x, int64_t index, float *out);
+	/* What this session's parameters are now becomes the state `as`. */
+	int (*commit)(qat_session *x, const char *as, int64_t tokens_trained);
+	/* A state under training, seen through its own parameters: an evaluation session
+	 * that shares them. Close it before x. */
+	int (*share)(qat_session *x, qat_session **out, const qat_session_spec *spec);
+
+	/* --- states --- */
+	/* Round to nearest at all weight sites of `sites`; makes the state `as`. */
+	int (*quantize)(qat_step *s, const char *from, const char *sites, const char *as);
+	/* Write a state under `path` (relative: in the output). format NULL: native. */
+	int (*save)(qat_step *s, const char *state, const char *path, const char *format);
+	int64_t (*state_bytes)(qat_step *s, const char *state);		/* as saved */
+
+	/* --- results --- */
+	/* A new object in a list of results.json ("evaluations", ...). The core keeps it. */
+	qat_row *(*row)(qat_step *s, const char *list);
+	void (*row_text)(qat_row *r, const char *key, const char *value);
+	void (*row_int)(qat_row *r, const char *key, int64_t value);
+	void (*row_number)(qat_row *r, const char *key, double value);	/* not finite: null */
+	/* A number of a row, NaN if absent. */
+	double (*row_get)(const qat_row *r, const char *key);
+	/* An event line in events.jsonl while the task runs. */
+	void (*event)(qat_step *s, const char *kind, const char *const *keys,
+		      const double *values, int64_t count);
+	/* Bytes remembered for this run under a key, so that tasks need not compute twice;
+	 * recall returns NULL when absent. */
+	int (*remember)(qat_step *s, const char *key, const void *data, int64_t bytes);
+	const void *(*recall)(qat_step *s, const char *key, int64_t *bytes);
+	/* Write named tensors as one file under the output, in the native format. */
+	int (*dump)(qat_step *s, const char *path, const qat_tensor *const *tensors,
+		    int64_t count);
+} qat_session_api;
+
+#endif
