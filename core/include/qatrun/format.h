@@ -57,6 +57,9 @@ typedef struct qat_format {
 	/* Write `path` (a new folder or file) so that it is either whole or absent.
 	 * NULL: this format only reads. */
 	int (*save)(const char *path, const qat_checkpoint *c);
+
+	/* Write named tensors alone as one file, whole or absent. NULL: cannot. */
+	int (*write)(const char *path, const qat_tensor *const *tensors, int64_t count);
 } qat_format;
 
 #endif

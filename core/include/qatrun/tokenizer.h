@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-/* Ids are in [0, vocab_size), whatever the file said. */
+/* Ids of a text, each in [0, vocab_size). */
 typedef struct qat_ids {
 	int32_t *at;		/* NULL when count is 0 */
 	int64_t count;
