@@ -1,0 +1,59 @@
+/* dense.h - products of the CPU that are served by oneDNN or by our own kernels, each
+ * shape by what is best and STABLE there; and what is built on them.
+ *
+ * A qat_dense belongs to one thread at a time; its functions use all OpenMP threads.
+ */
+#ifndef QAT_CPU_DENSE_H
+#define QAT_CPU_DENSE_H
+
+#include "kernels/kernels.h"
+
+typedef struct qat_dense qat_dense;
+
+int qat_dense_new(qat_dense **out, const qat_kernels *kernels);
+void qat_dense_free(qat_dense *d);
+const qat_kernels *qat_dense_kernels(const qat_dense *d);
+
+enum { QAT_DENSE_OWN = 0, QAT_DENSE_ONEDNN = 1 };
+
+/* Which one serves this product. QATRUN_CPU_DENSE=own or onednn overrides. */
+int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g);
+
+/* y = op(a) op(b) + bias + addend, see qat_gemm_args. Memory that it needs stays with d. */
+int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g);
+
+/* ---- quantized product ---- */
+
+/* QAT_ENOTSUP where no way exists (group sizes that do not nest), with a message. The
+ * schemes must outlive the plan. x NULL: weight-only. */
+int qat_qmm_plan(const qat_dense *d, qat_qmm *out, int64_t n, int64_t k, const qat_scheme *x,
+		 const qat_scheme *w);
+/* packed: out->weight_bytes, aligned to 64; codes [n, k], scale and zero as the scheme. */
+void qat_qmm_pack(const qat_dense *d, const qat_qmm *p, void *packed, const void *codes,
+		  const float *scale, const void *zero);
+int64_t qat_qmm_workspace(const qat_dense *d, const qat_qmm *p, int64_t m);
+int qat_qmm_run(qat_dense *d, const qat_qmm *p, const qat_qmm_args *a);
+
+/* ---- linear cross entropy: logits x w^T, a chunk of rows at a time ---- */
+
+typedef struct qat_linear_ce_args {
+	int64_t n, channels, vocabulary;
+	qat_src x, w;			/* [n, channels], [vocabulary, channels] */
+	const int32_t *labels;		/* [n], below 0: not scored */
+	float *nll, *lse;		/* [n]; the gradient reads lse */
+	int32_t *argmax;		/* [n]; forward only, may be NULL */
+	const float *g;			/* [n] */
+	qat_dst dx;			/* [n, channels] */
+	float *dw;			/* [vocabulary, channels] */
+	const float *dw_addend;		/* NULL: 0; may be dw itself */
+	uint32_t dlogits;		/* type of the operand of the gradient's products */
+	void *workspace;
+} qat_linear_ce_args;
+
+int64_t qat_linear_ce_workspace(int64_t n, int64_t vocabulary);
+int qat_linear_ce_forward(qat_dense *d, const qat_linear_ce_args *a);
+int qat_linear_ce_grad(qat_dense *d, const qat_linear_ce_args *a);
+/* Both in one sweep, for a g that is known beforehand: the logits are computed once. */
+int qat_linear_ce_fused(qat_dense *d, const qat_linear_ce_args *a);
+
+#endif
