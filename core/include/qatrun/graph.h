@@ -21,7 +21,9 @@ enum { QAT_MAX_IN = 10, QAT_MAX_OUT = 4 };
  * N tokens, C channels, V vocabulary, K reduction, R x C any matrix, S x G the blocks
  * of a scheme (rows / block_rows x cols / block_cols). "edge" is the compute type, f32
  * or bf16. Sums are in f32 or better unless said otherwise.
- * The class of an op is EXACT or CLOSE(bound), see docs/numerics in the project. */
+ * An output may share memory with the addend c, or with p, m, v of an update, of the
+ * same node: kernels must bear that. The class of an op (EXACT, CLOSE) stands in
+ * docs/architecture.md. */
 enum {
 	QAT_OP_NONE = 0,
 
@@ -124,6 +126,9 @@ typedef union qat_attr {
 		 int64_t trans_b;	/* b is stored [N, K], else [K, N] */
 	} matmul;
 	struct { double factor; } scale;
+	struct { int64_t rows; } embedding;	/* EMBEDDING_GRAD: V */
+	struct { int64_t mask;		/* 1: the mask comes out too */
+	} quantize;
 	struct { int64_t kind; } act;			/* ACT, GLU and their gradients */
 	struct { double epsilon;
 		 int64_t plus_one;	/* weight is 1 + w */

@@ -1,0 +1,428 @@
+/* prepare.c - the loss, and quantize and qmatmul at the sites that have schemes.
+ *
+ *   matmul(x, w)  ->  qmatmul(quantize(x), quantize(w))       both ports
+ *                     qmatmul(x, quantize(w))                 weight alone
+ *                     matmul(dequantize(quantize(x)), w)      input alone
+ * A parameter that is stored as codes enters as those codes; where its site has no
+ * scheme any more, or another, it is decoded first. An input that several sites
+ * quantize alike is quantized once.
+ */
+#include "ir.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <qatrun/numerics.h>
+
+#include "error.h"
+
+int qat_ir_loss(qat_ir *g, qat_loss *out, const qat_outputs *model, int logits)
+{
+	const int64_t labels = qat_ir_api.input(g, QAT_INPUT_LABELS);
+	const int64_t in[] = { model->hidden, model->head, labels };
+	const qat_attr attr = { .matmul = { .trans_b = 1 } };
+	const qat_ir_extra extra = { .dtype = logits ? QAT_F32 : 0,
+				     .site = qat_ir_site(g, "lm_head") + 1 };
+	int64_t ids[QAT_MAX_OUT];
+
+	if (g->error)
+		return g->error;
+	out->logits = QAT_NONE;
+	if (logits) {
+		const int64_t y = qat_ir_node(g, QAT_OP_MATMUL, &attr, 2, in, NULL, &extra);
+		const int64_t pair[] = { y, labels };
+
+		out->logits = y;
+		if (y >= 0)
+			qat_ir_node(g, QAT_OP_CROSS_ENTROPY, NULL, 2, pair, ids, &extra);
+	} else {
+		qat_ir_node(g, QAT_OP_LINEAR_CROSS_ENTROPY, NULL, 3, in, ids, &extra);
+	}
+	if (g->error)
+		return g->error;
+	out->nll = ids[0];
+	out->lse = ids[1];
+	out->argmax = ids[2];
+	return QAT_OK;
+}
+
+/* The codes of a value under a scheme set, made once. */
+typedef struct quantized {
+	int64_t value;			/* in the new graph, or the parameter's */
+	const qat_scheme_set *set;
+	int64_t out[QAT_MAX_OUT];	/* codes, scale, zero, mask */
+} quantized;
+
+typedef struct prepare {
+	qat_ir *to;
+	const qat_ir *from;
+	int64_t *map;			/* old value -> new, QAT_NONE */
+	quantized *made;
+	int64_t n_made, room_made;
+	qat_scheme_lookup *lookup;
+	qat_stored_lookup *stored;
+	void *context;
+	int train;
+} prepare;
+
+static const qat_value *old_value(const prepare *p, int64_t v)
+{
+	return p->from->graph.values[v];
+}
+
+static int remember(prepare *p, int64_t v, const qat_scheme_set *set, const int64_t *out)
+{
+	if (p->n_made == p->room_made) {
+		const int64_t room = p->room_made ? 2 * p->room_made : 64;
+		quantized *q = realloc(p->made, (size_t)room * sizeof *q);
+
+		if (!q)
+			return qat_fail(QAT_ENOMEM, "prepare: out of memory");
+		p->made = q;
+		p->room_made = room;
+	}
+	p->made[p->n_made] = (quantized){ .value = v, .set = set };
+	memcpy(p->made[p->n_made++].out, out, sizeof p->made->out);
+	return QAT_OK;
+}
+
+static int same_scheme(const qat_scheme *a, const qat_scheme *b)
+{
+	return a->grid == b->grid && a->bits == b->bits && a->ebits == b->ebits &&
+	       a->mbits == b->mbits && a->qmin == b->qmin && a->qmax == b->qmax &&
+	       a->block_rows == b->block_rows && a->block_cols == b->block_cols &&
+	       a->scale_format == b->scale_format && a->scale_rule == b->scale_rule &&
+	       a->zero == b->zero && a->divisor == b->divisor && a->range == b->range;
+}
+
+static int same_set(const qat_scheme_set *a, const qat_scheme_set *b)
+{
+	if (a == b)
+		return 1;
+	if (!a || !b || a->count != b->count || a->selector != b->selector)
+		return 0;
+	for (int64_t i = 0; i < a->count; i++)
+		if (!same_scheme(a->schemes[i], b->schemes[i]))
+			return 0;
+	return 1;
+}
+
+static const quantized *find_made(const prepare *p, int64_t v, const qat_scheme_set *set)
+{
+	for (int64_t i = p->n_made - 1; i >= 0; i--)
+		if (p->made[i].value == v && same_set(p->made[i].set, set))
+			return &p->made[i];
+	return NULL;
+}
+
+/* quantize(v): v in the new graph. */
+static int quantize(prepare *p, int64_t out[QAT_MAX_OUT], int64_t v, const qat_scheme_set *set,
+		    int32_t site)
+{
+	const quantized *made = find_made(p, v, set);
+	const qat_ir_extra extra = { .schemes = { set }, .site = site + 1 };
+	qat_attr attr = { .quantize = { .mask = 0 } };
+	int64_t rc;
+
+	if (made) {
+		memcpy(out, made->out, sizeof made->out);
+		return QAT_OK;
+	}
+	for (int64_t i = 0; i < set->count; i++)
+		attr.quantize.mask |= p->train && qat_scheme_clips(set->schemes[i]);
+	rc = qat_ir_node(p->to, QAT_OP_QUANTIZE, &attr, 1, &v, out, &extra);
+	return rc < 0 ? (int)rc : remember(p, v, set, out);
+}
+
+/* The values of a parameter that is stored as codes. */
+static int stored_codes(prepare *p, int64_t out[QAT_MAX_OUT], const qat_value *param,
+			const qat_scheme *s)
+{
+	const int64_t rows = s->block_rows ? s->block_rows : param->shape[0];
+	const int64_t cols = s->block_cols ? s->block_cols : param->shape[1];
+	const int64_t blocks[] = { param->shape[0] / rows, param->shape[1] / cols };
+	char name[512];
+
+	out[2] = out[3] = QAT_NONE;
+	snprintf(name, sizeof name, "%s.codes", param->name);
+	out[0] = qat_ir_param(p->to, name, s->grid == QAT_GRID_UNIFORM ? QAT_I8 : QAT_U8, 2,
+			      param->shape);
+	snprintf(name, sizeof name, "%s.scale", param->name);
+	out[1] = qat_ir_param(p->to, name, QAT_F32, 2, blocks);
+	snprintf(name, sizeof name, "%s.zero", param->name);
+	if (s->zero)
+		out[2] = qat_ir_param(p->to, name, s->zero == QAT_ZERO_INT ? QAT_I8 : QAT_F32, 2,
+				      blocks);
+	return p->to->error;
+}
+
+static const qat_scheme_set *single(prepare *p, const qat_scheme *s)
+{
+	qat_scheme_set *set = qat_arena_alloc(p->to->arena, sizeof *set);
+	const qat_scheme **at = qat_arena_alloc(p->to->arena, sizeof *at);
+
+	if (!set || !at)
+		return NULL;
+	*at = s;
+	*set = (qat_scheme_set){ .size = sizeof *set, .selector = -1, .count = 1, .schemes = at };
+	return set;
+}
+
+static int64_t dequantize(prepare *p, const int64_t q[QAT_MAX_OUT], const qat_scheme_set *set,
+			  int32_t site, uint32_t dtype)
+{
+	const qat_ir_extra extra = { .schemes = { set }, .site = site + 1, .dtype = dtype };
+
+	return qat_ir_node(p->to, QAT_OP_DEQUANTIZE, NULL, 3, q, NULL, &extra);
+}
+
+static int stored_scheme(prepare *p, const qat_value *v, const qat_scheme **out)
+{
+	qat_stored s = { 0 };
+	int rc = QAT_OK;
+
+	if (v->role == QAT_ROLE_PARAM && p->stored)
+		rc = p->stored(p->context, v->name, &s);
+	*out = s.scheme;
+	return rc;
+}
+
+/* An old value as a float in the new graph. */
+static int64_t as_float(prepare *p, int64_t v)
+{
+	const qat_scheme *s = NULL;
+	int64_t q[QAT_MAX_OUT];
+	int rc;
+
+	if (p->map[v] != QAT_NONE)
+		return p->map[v];
+	rc = stored_scheme(p, old_value(p, v), &s);
+	if (rc)
+		return rc;
+	if (s) {
+		const qat_scheme_set *set = single(p, s);
+
+		rc = set ? stored_codes(p, q, old_value(p, v), s)
+			 : qat_fail(QAT_ENOMEM, "prepare: out of memory");
+		p->map[v] = rc ? rc : dequantize(p, q, set, -1, QAT_F32);
+	} else {
+		p->map[v] = qat_ir_copy_value(p->to, old_value(p, v));
+	}
+	return p->map[v];
+}
+
+/* An old value as codes under `set`. */
+static int as_codes(prepare *p, int64_t out[QAT_MAX_OUT], int64_t v, const qat_scheme_set *set,
+		    int32_t site)
+{
+	const qat_scheme *s = NULL;
+	int rc = stored_scheme(p, old_value(p, v), &s);
+	int64_t x;
+
+	if (rc)
+		return rc;
+	if (s && set->count == 1 && same_scheme(s, set->schemes[0]))
+		return stored_codes(p, out, old_value(p, v), s);
+	x = as_float(p, v);
+	return x < 0 ? (int)x : quantize(p, out, x, set, site);
+}
+
+static int port(prepare *p, const qat_scheme_set **out, const qat_node *n, int which,
+		const qat_value *v)
+{
+	const qat_site site = { .size = sizeof site, .port = which, .rows = v->shape[0],
+				.cols = v->shape[1], .name = p->from->sites[n->site] };
+
+	return p->lookup(p->context, &site, out);
+}
+
+/* x (old) through a fake quantize, as the new graph's replacement of it here. */
+static int64_t fake_quantize(prepare *p, int64_t v, const qat_scheme_set *set, int32_t site,
+			     uint32_t dtype)
+{
+	int64_t q[QAT_MAX_OUT];
+	const int rc = as_codes(p, q, v, set, site);
+
+	return rc ? rc : dequantize(p, q, set, site, dtype);
+}
+
+static int64_t qmatmul(prepare *p, const qat_node *n, const qat_scheme_set *wset,
+		       const qat_scheme_set *xset, int32_t site, uint32_t dtype)
+{
+	int64_t in[7] = { 0, QAT_NONE, QAT_NONE, 0, QAT_NONE, QAT_NONE, QAT_NONE };
+	int64_t q[QAT_MAX_OUT];
+	const qat_ir_extra extra = { .schemes = { xset, wset }, .site = site + 1,
+				     .dtype = dtype };
+	int rc;
+
+	if (xset) {
+		rc = as_codes(p, q, n->in[0], xset, site);
+		memcpy(in, q, 3 * sizeof *in);
+	} else {
+		in[0] = as_float(p, n->in[0]);
+		rc = in[0] < 0 ? (int)in[0] : QAT_OK;
+	}
+	if (rc || (rc = as_codes(p, q, n->in[1], wset, site)))
+		return rc;
+	memcpy(in + 3, q, 3 * sizeof *in);
+	if (n->op == QAT_OP_MATMUL && n->n_in > 2 && n->in[2] != QAT_NONE)
+		in[6] = as_float(p, n->in[2]);
+	return qat_ir_node(p->to, QAT_OP_QMATMUL, NULL, 7, in, NULL, &extra);
+}
+
+/* Logits by qmatmul, then the loss of logits. */
+static int quantized_head(prepare *p, const qat_node *n, int64_t logits)
+{
+	const int64_t in[] = { logits, as_float(p, n->in[2]) };
+	const qat_ir_extra extra = { .site = qat_ir_site(p->to, "lm_head") + 1 };
+	int64_t out[QAT_MAX_OUT];
+	int64_t rc;
+
+	if (logits < 0)
+		return (int)logits;
+	rc = qat_ir_node(p->to, QAT_OP_CROSS_ENTROPY, NULL, 2, in, out, &extra);
+	for (int i = 0; i < 3 && rc >= 0; i++)
+		p->map[n->out[i]] = out[i];
+	return rc < 0 ? (int)rc : QAT_OK;
+}
+
+/* The generic way: inputs as floats, the node as it is. */
+static int copy_node(prepare *p, const qat_node *n)
+{
+	for (int64_t i = 0; i < n->n_in; i++) {
+		if (n->in[i] == QAT_NONE)
+			continue;
+		if (as_float(p, n->in[i]) < 0)
+			return (int)p->map[n->in[i]];
+	}
+	return qat_ir_copy_node(p->to, p->from, n, p->map);
+}
+
+/* Replace input i of n, for this node alone, by its fake-quantized form. */
+static int copy_with(prepare *p, const qat_node *n, const int *which,
+		     const qat_scheme_set *const *sets, int count)
+{
+	int64_t keep[QAT_MAX_IN];
+	int rc = QAT_OK;
+
+	for (int k = 0; k < count && !rc; k++) {
+		const int64_t v = n->in[which[k]];
+
+		keep[k] = p->map[v];
+		if (sets[k]) {
+			/* Fake-quantize before overwriting the map: it reads it. */
+			const int64_t f = fake_quantize(p, v, sets[k],
+				qat_ir_site(p->to, p->from->sites[n->site]),
+				n->op == QAT_OP_EMBEDDING ? QAT_F32 : 0);
+
+			rc = f < 0 ? (int)f : QAT_OK;
+			keep[k] = p->map[v];
+			p->map[v] = f;
+		}
+	}
+	if (!rc)
+		rc = copy_node(p, n);
+	for (int k = 0; k < count && !rc; k++)
+		if (sets[k])
+			p->map[n->in[which[k]]] = keep[k];
+	return rc;
+}
+
+static int prepare_linear(prepare *p, const qat_node *n)
+{
+	const int head = n->op == QAT_OP_LINEAR_CROSS_ENTROPY;
+	const int32_t site = qat_ir_site(p->to, p->from->sites[n->site]);
+	const qat_scheme_set *wset = NULL, *xset = NULL;
+	const uint32_t dtype = head || old_value(p, n->out[0])->dtype == QAT_F32 ? QAT_F32 : 0;
+	int rc = port(p, &wset, n, QAT_PORT_WEIGHT, old_value(p, n->in[1]));
+	int64_t y;
+
+	if (!rc)
+		rc = port(p, &xset, n, QAT_PORT_INPUT, old_value(p, n->in[0]));
+	if (rc)
+		return rc;
+	if (!wset)
+		return copy_with(p, n, (const int[]){ 0 },
+				 (const qat_scheme_set *[]){ xset }, 1);
+	y = qmatmul(p, n, wset, xset, site, dtype);
+	if (y < 0)
+		return (int)y;
+	if (head)
+		return quantized_head(p, n, y);
+	p->map[n->out[0]] = y;
+	p->to->values[y]->residual = old_value(p, n->out[0])->residual;
+	return QAT_OK;
+}
+
+static int prepare_embedding(prepare *p, const qat_node *n)
+{
+	const qat_scheme_set *set = NULL;
+	const int rc = port(p, &set, n, QAT_PORT_WEIGHT, old_value(p, n->in[0]));
+
+	return rc ? rc : copy_with(p, n, (const int[]){ 0 },
+				   (const qat_scheme_set *[]){ set }, 1);
+}
+
+static int prepare_attention(prepare *p, const qat_node *n)
+{
+	const qat_scheme_set *set = NULL;
+	const int rc = port(p, &set, n, QAT_PORT_KV, old_value(p, n->in[1]));
+
+	return rc ? rc : copy_with(p, n, (const int[]){ 1, 2 },
+				   (const qat_scheme_set *[]){ set, set }, 2);
+}
+
+static int is_linear(const qat_ir *g, const qat_node *n)
+{
+	return n->op == QAT_OP_LINEAR_CROSS_ENTROPY ||
+	       (n->op == QAT_OP_MATMUL && n->attr.matmul.trans_b && !n->attr.matmul.trans_a &&
+		g->graph.values[n->in[1]]->role == QAT_ROLE_PARAM);
+}
+
+static int prepare_node(prepare *p, const qat_node *n)
+{
+	if (n->site < 0 || !p->lookup)
+		return copy_node(p, n);
+	if (is_linear(p->from, n))
+		return prepare_linear(p, n);
+	if (n->op == QAT_OP_EMBEDDING)
+		return prepare_embedding(p, n);
+	if (n->op == QAT_OP_ATTENTION)
+		return prepare_attention(p, n);
+	return copy_node(p, n);
+}
+
+static void translate(int64_t *id, const int64_t *map)
+{
+	if (*id != QAT_NONE)
+		*id = map[*id];
+}
+
+int qat_ir_prepare(qat_ir **out, const qat_ir *g, qat_loss *loss, qat_scheme_lookup *lookup,
+		   qat_stored_lookup *stored, void *context, int train)
+{
+	prepare p = { .to = qat_ir_like(g), .from = g, .lookup = lookup, .stored = stored,
+		      .context = context, .train = train };
+	int rc = QAT_OK;
+
+	p.map = malloc((size_t)g->graph.n_values * sizeof *p.map);
+	if (!p.to || !p.map)
+		rc = qat_fail(QAT_ENOMEM, "prepare: out of memory");
+	for (int64_t i = 0; !rc && i < g->graph.n_values; i++)
+		p.map[i] = QAT_NONE;
+	for (int64_t i = 0; !rc && i < g->graph.n_nodes; i++)
+		rc = prepare_node(&p, g->graph.nodes[i]);
+	if (!rc) {
+		translate(&loss->logits, p.map);
+		translate(&loss->nll, p.map);
+		translate(&loss->lse, p.map);
+		translate(&loss->argmax, p.map);
+		*out = p.to;
+		p.to = NULL;
+	}
+	qat_ir_free(p.to);
+	free(p.map);
+	free(p.made);
+	return rc;
+}
