@@ -59,10 +59,10 @@ static int take_key(struct builder *b, qat_yaml_node *map, qat_yaml_node *key)
 
 	key->parent = map;
 	if (key->type != QAT_YAML_SCALAR)
-		return qat_yaml_fail(map, QAT_EINVAL, "a key is %s: keys must be strings",
+		return qat_yaml_fail(key, QAT_EINVAL, "a key is %s: keys must be strings",
 				     qat_yaml_type_name(key));
 	if (map->count >= QAT_YAML_KEYS_MAX)
-		return qat_yaml_fail(map, QAT_EINVAL, "more than %d keys in one map",
+		return qat_yaml_fail(key, QAT_EINVAL, "more than %d keys in one map",
 				     QAT_YAML_KEYS_MAX);
 	i = qat_yaml_find(map, key->text);
 	if (i >= 0 && qat_yaml_merge_key(key))
@@ -251,7 +251,8 @@ static const char *text_at(const struct builder *b, size_t index)
 static const char *advice(const char *problem, int at)
 {
 	static const struct { const char *start, *advice; } table[] = {
-		{ "mapping values are not", ": quote a value that contains \": \"" },
+		{ "mapping values are not",
+		  ": is something indented wrongly, or does a value with \": \" need quotes?" },
 		{ "could not find expected ':'", ": a key is followed by a colon and a space" },
 		{ "found unexpected end of stream", ": a quote is not closed" },
 		{ "did not find expected <document start>", ": is something indented wrongly?" },

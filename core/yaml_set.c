@@ -16,7 +16,7 @@ struct setting {
 	const char *at;		/* what is left of the path */
 	char key[KEY_MAX];	/* "" where the step is an index */
 	int64_t index;
-	char done[KEY_MAX];	/* the path so far, for messages */
+	char done[2 * KEY_MAX];	/* the path so far, for messages */
 };
 
 static int bad_path(const struct setting *s)

@@ -144,8 +144,8 @@ int qat_yaml_count(const qat_yaml_node *node)
 {
 	if (++node->doc->nodes <= QAT_YAML_NODES_MAX)
 		return QAT_OK;
-	return qat_yaml_fail(node, QAT_EINVAL, "the document has more than %d values once its "
-			     "aliases and merges are expanded: make it smaller",
+	return qat_yaml_fail(node, QAT_EINVAL, "the document has more than %d values, with "
+			     "its aliases and merges expanded: make it smaller",
 			     QAT_YAML_NODES_MAX);
 }
 
