@@ -1,0 +1,59 @@
+/* exec.h - a graph on a device: claimed, planned, bound, compiled; then run. */
+#ifndef QAT_EXEC_H
+#define QAT_EXEC_H
+
+#include <qatrun/backend.h>
+
+#include "ir.h"
+
+/* An opened device. */
+typedef struct qat_device {
+	const qat_backend *api;
+	void *handle;
+	qat_caps caps;
+	const char *name;		/* of the backend */
+	int64_t allocated, peak;	/* bytes that we asked for, now and at most */
+} qat_device;
+
+/* index and threads as the pipeline says; threads 0: the device's own choice. */
+int qat_device_open(qat_device *out, const qat_instance *backend, int64_t index,
+		    int64_t threads);
+void qat_device_close(qat_device *d);
+
+/* Where a parameter's content comes from; exactly one of the three. */
+typedef struct qat_source {
+	qat_binding binding;	/* memory of the same device that holds it already */
+	const void *data;	/* host memory that outlives the exec, in the value's type */
+	/* else: fill is called with room for the whole value */
+	int (*fill)(void *context, const qat_value *v, void *to);
+} qat_source;
+typedef int qat_find_source(void *context, const qat_value *v, qat_source *out);
+
+typedef struct qat_exec qat_exec;
+
+/* keep: values that are read from outside after a run. The graph must outlive it. */
+int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *keep,
+		 int64_t n_keep, qat_find_source *find, void *context);
+void qat_exec_free(qat_exec *x);
+
+/* Bytes of a plan without making it: what --check prints. */
+typedef struct qat_plan_size {
+	int64_t params, state, step, scratch;
+} qat_plan_size;
+void qat_exec_size(const qat_exec *x, qat_plan_size *out);
+/* As qat_exec_new up to the plan: nothing is allocated on the device. */
+int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const int64_t *keep,
+		     int64_t n_keep);
+
+/* Run the claims of a phase. rt->size and rt->phase are set here. */
+int qat_exec_run(qat_exec *x, uint32_t phase, qat_runtime *rt);
+int qat_exec_write(qat_exec *x, int64_t value, const void *data, int64_t bytes);
+int qat_exec_read(qat_exec *x, int64_t value, void *data, int64_t bytes);
+int qat_exec_zero(qat_exec *x, int64_t value);
+qat_binding qat_exec_binding(const qat_exec *x, int64_t value);
+const qat_ir *qat_exec_graph(const qat_exec *x);
+
+/* The table of --explain: one line a kernel kind. */
+void qat_exec_explain(const qat_exec *x);
+
+#endif
