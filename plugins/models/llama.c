@@ -354,13 +354,17 @@ static int build_rope(network *w)
 static int64_t layer_linear(const network *w, int64_t x, int64_t layer, const char *site,
 			    int64_t biased)
 {
-	char name[64], bias[80], weight[80];
+	int64_t weight, bias = QAT_ABSENT;
+	char name[64], param[80];
 
 	snprintf(name, sizeof name, "layers.%lld.%s", (long long)layer, site);
-	snprintf(weight, sizeof weight, "%s.weight", name);
-	snprintf(bias, sizeof bias, "%s.bias", name);
-	return qat_linear(w->g, w->b, x, w->g->param(w->b, weight),
-			  biased ? w->g->param(w->b, bias) : QAT_ABSENT, name);
+	snprintf(param, sizeof param, "%s.weight", name);
+	weight = w->g->param(w->b, param);
+	if (biased) {
+		snprintf(param, sizeof param, "%s.bias", name);
+		bias = w->g->param(w->b, param);
+	}
+	return qat_linear(w->g, w->b, x, weight, bias, name);
 }
 
 /* norm: 1 or 2, of a layer. */
