@@ -1,0 +1,502 @@
+/* state.c - opening states, and reading parameters out of them. */
+#include "state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+#include <qatrun/numerics.h>
+
+#include "error.h"
+#include "option.h"
+#include "plugin.h"
+#include "state_internal.h"
+
+int64_t qat_param_elements(const qat_param *p)
+{
+	int64_t n = 1;
+
+	for (int64_t i = 0; i < p->rank; i++)
+		n *= p->shape[i];
+	return n;
+}
+
+const qat_param_state *qat_state_param(const qat_state *s, const char *name)
+{
+	for (int64_t i = 0; i < s->n_params; i++)
+		if (!strcmp(s->params[i].info.name, name))
+			return &s->params[i];
+	return NULL;
+}
+
+/* ---- parameters as the model declares them ---- */
+
+static int grow_params(qat_state *s)
+{
+	const int64_t room = s->room_params ? 2 * s->room_params : 256;
+	qat_param_state *p;
+
+	if (s->n_params < s->room_params)
+		return QAT_OK;
+	p = realloc(s->params, (size_t)room * sizeof *p);
+	if (!p)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", s->name);
+	s->params = p;
+	s->room_params = room;
+	return QAT_OK;
+}
+
+static int check_param(const qat_state *s, const qat_param *p)
+{
+	int64_t n = 1;
+
+	if (p->rank < 1 || p->rank > 2 || !p->name)
+		return qat_fail(QAT_EINVAL, "model %s: parameter %s has rank %lld", s->family,
+				p->name ? p->name : "(no name)", (long long)p->rank);
+	for (int64_t i = 0; i < p->rank; i++)
+		if (p->shape[i] <= 0 || __builtin_mul_overflow(n, p->shape[i], &n) ||
+		    n > INT64_MAX / 16)
+			return qat_fail(QAT_EINVAL, "model %s: parameter %s: impossible shape",
+					s->family, p->name);
+	return QAT_OK;
+}
+
+static int add_param(void *to, const qat_param *p)
+{
+	qat_state *s = to;
+	qat_param_state *out;
+	int rc = check_param(s, p);
+
+	if (!rc)
+		rc = grow_params(s);
+	if (rc)
+		return rc;
+	out = &s->params[s->n_params];
+	memset(out, 0, sizeof *out);
+	out->info = *p;
+	out->info.name = qat_arena_text(s->arena, p->name);
+	out->info.hub_name = qat_arena_text(s->arena, p->hub_name);
+	out->index = s->n_params++;
+	return out->info.name ? QAT_OK : QAT_ENOMEM;
+}
+
+static int declare(qat_state *s)
+{
+	const qat_model *m = s->model.vtable;
+	int rc;
+
+	s->info.size = sizeof s->info;
+	rc = m->check(s->model.self, &s->info);
+	return rc ? rc : m->params(s->model.self, add_param, s);
+}
+
+/* ---- where they lie in the file ---- */
+
+static int find_extra(const qat_state *s, const qat_param_state *p, const char *suffix,
+		      int64_t elements, uint32_t dtype, qat_tensor *out)
+{
+	qat_param extra = { .size = sizeof extra, .rank = 1, .shape = { elements } };
+
+	extra.name = qat_arena_format(s->arena, "%s.%s", p->info.name, suffix);
+	extra.hub_name = extra.name;
+	if (!extra.name)
+		return QAT_ENOMEM;
+	out->size = sizeof *out;
+	if (s->format->find(s->file, &extra, out) || !out->data ||
+	    out->bytes != elements * qat_dtype_bytes(dtype))
+		return qat_fail(QAT_EFORMAT, "%s: %s is missing or of the wrong size", s->path,
+				extra.name);
+	return QAT_OK;
+}
+
+static int check_blocks(const qat_state *s, const qat_param_state *p)
+{
+	const qat_scheme *c = p->codes;
+	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
+
+	if (p->info.rank != 2 || (c->block_rows && rows % c->block_rows) ||
+	    (c->block_cols && cols % c->block_cols))
+		return qat_fail(QAT_EFORMAT, "%s: %s: its scheme's blocks do not divide it",
+				s->path, p->info.name);
+	return QAT_OK;
+}
+
+static int find_codes(const qat_state *s, qat_param_state *p)
+{
+	const qat_scheme *c = p->codes;
+	int rc = check_blocks(s, p);
+	const int64_t bytes = rc ? 0 : p->info.shape[0] * qat_packed_row(c->bits, p->info.shape[1]);
+	const int64_t blocks = rc ? 0 : qat_scheme_blocks(c, p->info.shape[0], p->info.shape[1]);
+
+	if (!rc)
+		rc = find_extra(s, p, "codes", bytes, QAT_U8, &p->at);
+	if (!rc)
+		rc = find_extra(s, p, "scale", blocks, (uint32_t)c->scale_format, &p->scale);
+	if (!rc && c->zero)
+		rc = find_extra(s, p, "zero", blocks, qat_zero_dtype(c), &p->zero);
+	return rc;
+}
+
+static int shape_fits(const qat_param *p, const qat_tensor *t)
+{
+	if (p->rank != t->rank)
+		return 0;
+	for (int64_t i = 0; i < p->rank; i++)
+		if (p->shape[i] != t->shape[i])
+			return 0;
+	return 1;
+}
+
+static int find_floats(const qat_state *s, qat_param_state *p)
+{
+	int rc;
+
+	p->at.size = sizeof p->at;
+	rc = s->format->find(s->file, &p->info, &p->at);
+	if (rc == QAT_ENOTFOUND && (p->info.flags & QAT_PARAM_OPTIONAL)) {
+		p->at.dtype = 0;
+		return QAT_OK;
+	}
+	if (rc == QAT_ENOTFOUND)
+		return qat_fail(QAT_EFORMAT, "%s: tensor %s (%s) is missing: config.json and the "
+				"tensors do not belong together", s->path, p->info.hub_name,
+				p->info.name);
+	if (!rc && !shape_fits(&p->info, &p->at))
+		return qat_fail(QAT_EFORMAT, "%s: tensor %s is [%lld, %lld], but config.json asks "
+				"for [%lld, %lld]", s->path, p->info.hub_name,
+				(long long)p->at.shape[0], (long long)(p->at.rank > 1 ? p->at.shape[1] : 1),
+				(long long)p->info.shape[0],
+				(long long)(p->info.rank > 1 ? p->info.shape[1] : 1));
+	return rc;
+}
+
+static int find_all(qat_state *s)
+{
+	for (int64_t i = 0; i < s->n_params; i++) {
+		qat_param_state *p = &s->params[i];
+		const int rc = p->codes ? find_codes(s, p) : find_floats(s, p);
+
+		if (rc)
+			return rc;
+	}
+	return QAT_OK;
+}
+
+/* ---- opening ---- */
+
+static int try_format(void *context, const qat_interface *i, const void *vtable)
+{
+	qat_state *s = context;
+	const qat_format *f = vtable;
+
+	if (f->probe(s->path) <= 0)
+		return 0;
+	s->format = f;
+	s->format_name = i->name;
+	return 1;
+}
+
+static int read_config(qat_state *s, const char *family)
+{
+	const qat_option_env env = { .arena = s->arena, .folder = "/" };
+	const qat_text *doc = &s->docs[QAT_DOC_CONFIG];
+	json_error_t e;
+	json_t *config = doc->at ? json_loadb(doc->at, (size_t)doc->length, 0, &e) : NULL;
+	int rc;
+
+	if (!config)
+		return qat_fail(QAT_EFORMAT, "%s: config.json: %s", s->path,
+				doc->at ? e.text : "there is none");
+	if (!family)
+		family = json_string_value(json_object_get(config, "model_type"));
+	if (!family || !qat_plugin_name_valid(family)) {
+		json_decref(config);
+		return qat_fail(QAT_EFORMAT, "%s: config.json names no model_type", s->path);
+	}
+	rc = qat_instance_default(&s->model, QAT_KIND_MODEL, family, &env);
+	if (!rc)
+		rc = qat_option_fill_json(s->model.self, s->model.interface->options, config,
+					  s->path, &env);
+	s->family = qat_arena_text(s->arena, family);
+	json_decref(config);
+	return rc;
+}
+
+static int attach_doc(qat_state *s, const qat_state_doc *d)
+{
+	s->placed = d->placed;
+	s->n_placed = d->n_placed;
+	s->tokens_trained = d->tokens_trained;
+	s->precision = d->precision;
+	for (int64_t i = 0; i < d->n_coded; i++) {
+		const qat_param_state *p = qat_state_param(s, d->coded[i]);
+
+		if (!p)
+			return qat_fail(QAT_EFORMAT, "%s: the state document names %s, which the "
+					"model does not have", s->path, d->coded[i]);
+		s->params[p->index].codes = d->coded_scheme[i];
+	}
+	return QAT_OK;
+}
+
+static int open_file(qat_state *s)
+{
+	qat_state_doc doc = { 0 };
+	int rc = qat_plugin_each(QAT_KIND_FORMAT, try_format, s);
+
+	if (rc < 0)
+		return rc;
+	if (!s->format)
+		return qat_fail(QAT_EFORMAT, "%s: no format plugin knows this file", s->path);
+	rc = s->format->open(&s->file, s->path);
+	for (uint32_t i = 1; i < QAT_DOCS && !rc; i++)
+		rc = s->format->document(s->file, i, &s->docs[i]);
+	if (!rc && s->docs[QAT_DOC_STATE].at)
+		rc = qat_state_doc_read(&doc, s->docs[QAT_DOC_STATE].at,
+					s->docs[QAT_DOC_STATE].length, s->path, s->arena);
+	if (!rc)
+		rc = read_config(s, doc.family);
+	if (!rc)
+		rc = declare(s);
+	if (!rc)
+		rc = attach_doc(s, &doc);
+	return rc ? rc : find_all(s);
+}
+
+static int state_new(qat_state **out, const char *name)
+{
+	qat_state *s = calloc(1, sizeof *s);
+	int rc = s ? qat_arena_new(&s->arena) : qat_fail(QAT_ENOMEM, "out of memory");
+
+	if (rc) {
+		free(s);
+		return rc;
+	}
+	s->name = qat_arena_text(s->arena, name);
+	*out = s;
+	return QAT_OK;
+}
+
+int qat_state_open(qat_state **out, const char *name, const char *path)
+{
+	qat_state *s;
+	int rc = state_new(&s, name);
+
+	if (rc)
+		return rc;
+	s->path = qat_arena_text(s->arena, path);
+	rc = open_file(s);
+	if (rc)
+		qat_state_free(s);
+	else
+		*out = s;
+	return rc;
+}
+
+int qat_state_random(qat_state **out, const char *name, const qat_instance *family,
+		     uint64_t seed)
+{
+	qat_state *s;
+	int rc = state_new(&s, name);
+
+	if (rc)
+		return rc;
+	s->seed = seed;
+	s->model = *family;
+	s->family = family->interface->name;
+	rc = declare(s);
+	if (!rc)
+		rc = qat_config_text(s);
+	if (rc)
+		qat_state_free(s);
+	else
+		*out = s;
+	return rc;
+}
+
+void qat_state_free(qat_state *s)
+{
+	if (!s)
+		return;
+	if (s->file)
+		s->format->close(s->file);
+	free(s->params);
+	qat_arena_free(s->arena);
+	free(s);
+}
+
+/* ---- reading ---- */
+
+/* Four normal numbers from one counter, by Box and Muller, in double. */
+static void normals(float out[4], uint64_t seed, uint64_t element4, uint32_t param)
+{
+	uint32_t w[4];
+
+	qat_philox(w, seed, element4, 0, param << 8 | QAT_RANDOM_INIT);
+	for (int i = 0; i < 4; i += 2) {
+		/* (0, 1]: the logarithm is finite */
+		const double u = ((double)(w[i] >> 8) + 1.0) * 0x1p-24;
+		const double a = 6.283185307179586 * ((double)(w[i + 1] >> 8) * 0x1p-24);
+		const double r = sqrt(-2.0 * log(u));
+
+		out[i] = (float)(r * cos(a));
+		out[i + 1] = (float)(r * sin(a));
+	}
+}
+
+static void random_values(const qat_state *s, const qat_param_state *p, float *out)
+{
+	const int64_t n = qat_param_elements(&p->info);
+	const float deviation = (float)p->info.deviation;
+	float four[4];
+
+	for (int64_t i = 0; i < n; i++) {
+		if (p->info.init != QAT_INIT_NORMAL) {
+			out[i] = p->info.init == QAT_INIT_ONES ? 1.0f : 0.0f;
+			continue;
+		}
+		if (i % 4 == 0)
+			normals(four, s->seed, (uint64_t)(i / 4), (uint32_t)p->index);
+		out[i] = deviation * four[i % 4];
+	}
+}
+
+static void widen(float *out, const qat_tensor *t, int64_t n)
+{
+	const uint16_t *half = t->data;
+
+	if (t->dtype == QAT_F32) {
+		memcpy(out, t->data, (size_t)n * sizeof *out);
+		return;
+	}
+	for (int64_t i = 0; i < n; i++) {
+		uint16_t h;
+
+		memcpy(&h, half + i, sizeof h);
+		out[i] = t->dtype == QAT_BF16 ? qat_bf16_to_f32(h) : qat_f16_to_f32(h);
+	}
+}
+
+int qat_state_codes(const qat_state *s, const qat_param_state *p, uint8_t *out)
+{
+	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
+	const int64_t stride = qat_packed_row(p->codes->bits, cols);
+
+	(void)s;
+	for (int64_t r = 0; r < rows; r++)
+		qat_unpack_row(out + r * cols, (const uint8_t *)p->at.data + r * stride, p->codes,
+			       cols);
+	return QAT_OK;
+}
+
+int qat_state_scale(const qat_state *s, const qat_param_state *p, float *out)
+{
+	(void)s;
+	qat_scales_load(out, p->scale.data, (uint32_t)p->codes->scale_format,
+			qat_scheme_blocks(p->codes, p->info.shape[0], p->info.shape[1]));
+	return QAT_OK;
+}
+
+int qat_state_zero(const qat_state *s, const qat_param_state *p, void *out)
+{
+	(void)s;
+	memcpy(out, p->zero.data, (size_t)p->zero.bytes);
+	return QAT_OK;
+}
+
+static void decode_row(const qat_param_state *p, const uint8_t *codes, const float *scale,
+		       int64_t r, float *out)
+{
+	const qat_scheme *c = p->codes;
+	const int64_t cols = p->info.shape[1], width = c->block_cols ? c->block_cols : cols;
+	const int64_t per_row = cols / width, block_row = c->block_rows ? r / c->block_rows : 0;
+
+	for (int64_t k = 0; k < cols; k++) {
+		const int64_t b = block_row * per_row + k / width;
+		float zero = 0.0f;
+
+		if (c->zero == QAT_ZERO_INT)
+			zero = (float)((const int8_t *)p->zero.data)[b];
+		else if (c->zero)
+			memcpy(&zero, (const char *)p->zero.data + 4 * b, sizeof zero);
+		out[k] = qat_decode(c, codes[k], scale[b], zero);
+	}
+}
+
+static int decode(const qat_state *s, const qat_param_state *p, float *out)
+{
+	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
+	const int64_t stride = qat_packed_row(p->codes->bits, cols);
+	uint8_t *codes = malloc((size_t)cols);
+	float *scale = malloc((size_t)qat_scheme_blocks(p->codes, rows, cols) * sizeof *scale);
+
+	if (!codes || !scale) {
+		free(codes);
+		free(scale);
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);
+	}
+	qat_state_scale(s, p, scale);
+	for (int64_t r = 0; r < rows; r++) {
+		qat_unpack_row(codes, (const uint8_t *)p->at.data + r * stride, p->codes, cols);
+		decode_row(p, codes, scale, r, out + r * cols);
+	}
+	free(codes);
+	free(scale);
+	return QAT_OK;
+}
+
+int qat_state_read(const qat_state *s, const qat_param_state *p, float *out)
+{
+	if (!s->path || !p->at.dtype) {
+		random_values(s, p, out);
+		return QAT_OK;
+	}
+	if (p->codes)
+		return decode(s, p, out);
+	if (p->at.data && (p->at.dtype == QAT_F32 || p->at.dtype == QAT_BF16 ||
+			   p->at.dtype == QAT_F16)) {
+		widen(out, &p->at, qat_param_elements(&p->info));
+		return QAT_OK;
+	}
+	return s->format->read(s->file, &p->info, out, 0,
+			       p->info.rank == 2 ? p->info.shape[0] : 1);
+}
+
+/* ---- sites ---- */
+
+static int add_site(const char **names, int64_t *n, const char *name, size_t length,
+		    qat_arena *arena)
+{
+	for (int64_t i = 0; i < *n; i++)
+		if (strlen(names[i]) == length && !memcmp(names[i], name, length))
+			return QAT_OK;
+	names[*n] = qat_arena_format(arena, "%.*s", (int)length, name);
+	return names[(*n)++] ? QAT_OK : QAT_ENOMEM;
+}
+
+/* Sites are where 2-D weights are: "<site>.weight"; lm_head is one also when tied, and
+ * "layers.<n>.attn" stands for the keys and values of its attention. */
+int qat_state_sites(const char *const **names, int64_t *count, const qat_state *s,
+		    qat_arena *arena)
+{
+	const char **at = qat_arena_array(arena, 2 * (size_t)s->n_params + 2, sizeof *at);
+	int64_t n = 0;
+	int rc = at ? QAT_OK : QAT_ENOMEM;
+
+	for (int64_t i = 0; i < s->n_params && !rc; i++) {
+		const qat_param *p = &s->params[i].info;
+		const char *dot = strrchr(p->name, '.'), *attn = strstr(p->name, ".attn.");
+
+		if (p->rank != 2 || !dot || strcmp(dot, ".weight") || !strncmp(p->name, "positions.", 10))
+			continue;
+		if (attn)
+			rc = add_site(at, &n, p->name, (size_t)(attn - p->name) + 5, arena);
+		if (!rc)
+			rc = add_site(at, &n, p->name, (size_t)(dot - p->name), arena);
+	}
+	if (!rc)
+		rc = add_site(at, &n, "lm_head", 7, arena);
+	*names = at;
+	*count = n;
+	return rc;
+}
