@@ -416,7 +416,7 @@ static qat_yaml_node *value_of(const qat_yaml_node *map, const qat_option *o)
 int qat_option_fill(void *out, const qat_option *table, const qat_option_source *source,
 		    const qat_option_env *env)
 {
-	int rc = source->map ? check_keys(table, source) : QAT_OK;
+	int rc = source->map && !source->checked ? check_keys(table, source) : QAT_OK;
 
 	for (const qat_option *o = table; !rc && o && o->name; o++) {
 		qat_yaml_node *node = value_of(source->map, o);

@@ -29,6 +29,7 @@ typedef struct qat_option_source {
 	const qat_yaml_node *map;	/* NULL: all defaults, nothing is required */
 	const char *owner;		/* "quantizer x", for messages */
 	const qat_option *other;	/* keys that the map has for others; NULL: none */
+	int checked;			/* 1: unknown keys have been looked for */
 } qat_option_source;
 
 /* Fills the struct at `out`, zeroed before, by its table. An unknown key, a wrong type, a
