@@ -262,9 +262,9 @@ static const char *advice(const char *problem, int at)
 		{ "did not find expected alpha", ": quote a value that begins with & or *" },
 	};
 
-	if (at == '\t')
+	if (at == '\t' && !strncmp(problem, "found character", 15))
 		return ": indent with spaces, not tabs";
-	if (at && strchr("@`%", at))
+	if (at && strchr("@`%", at) && !strncmp(problem, "found character", 15))
 		return ": quote a value that begins with @, ` or %";
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
 		if (!strncmp(problem, table[i].start, strlen(table[i].start)))
