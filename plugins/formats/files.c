@@ -161,6 +161,21 @@ int qat_path_is_folder(const char *path)
 	return !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
+int qat_path_begins(const char *path, const void *bytes, int count)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char head[16];
+	struct stat st;
+	int begins;
+
+	if (fd < 0)
+		return 0;
+	begins = !fstat(fd, &st) && S_ISREG(st.st_mode)
+		&& read(fd, head, (size_t)count) == count && !memcmp(head, bytes, (size_t)count);
+	close(fd);
+	return begins;
+}
+
 int qat_name_is_plain(const char *name)
 {
 	return *name && !strchr(name, '/') && !strchr(name, '\\') && strcmp(name, ".")

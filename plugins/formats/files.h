@@ -27,6 +27,8 @@ char *qat_path_join(const char *folder, const char *name);
 /* 1 when `folder`/`name` is a regular file. */
 int qat_path_has(const char *folder, const char *name);
 int qat_path_is_folder(const char *path);
+/* 1 when it is a regular file that begins with these bytes, at most 16. */
+int qat_path_begins(const char *path, const void *bytes, int count);
 /* 1 for a name of one component that stays in its folder. */
 int qat_name_is_plain(const char *name);
 
