@@ -1,0 +1,246 @@
+/* cli.c - the command line of qat-run. */
+#include "cli.h"
+
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "hint.h"
+#include "plugin.h"
+#include "run.h"
+
+enum { RUN = 0, HELP, VERSION, PLUGINS };
+enum { COLOR_AUTO = 0, COLOR_ALWAYS, COLOR_NEVER };
+
+/* Options are given whole: a unique beginning would break scripts once one is added. */
+static const struct option {
+	const char *name;
+	int value;		/* 1: takes one */
+} options[] = {
+	{ "check", 0 }, { "explain", 0 }, { "set", 1 }, { "force", 0 }, { "quiet", 0 },
+	{ "color", 1 }, { "plugins", 0 }, { "help", 0 }, { "version", 0 }, { NULL, 0 }
+};
+
+static const char usage[] =
+	"usage: qat-run [options] pipeline.yaml\n"
+	"       qat-run --plugins | --help [NAME] | --version\n"
+	"\n"
+	"  --check             check the pipeline, print its states and plan, run nothing\n"
+	"  --explain           print where each node runs and why, run nothing\n"
+	"  --set KEY=VALUE     change a value of the pipeline, as in steps[0].steps=20;\n"
+	"                      may be given several times\n"
+	"  --force             replace what an earlier run left in the output folder\n"
+	"  --quiet             no progress, only warnings and errors\n"
+	"  --color=WHEN        auto, always or never\n"
+	"  --plugins           list the plugins, accepted or refused, with the reason\n"
+	"  --help [NAME]       this text, or the options of the plugins of that name\n"
+	"  --version           print the version\n"
+	"\n"
+	"Exit: 0 done, 1 failed while running, 2 refused before anything ran, 130 interrupted.\n"
+	"QATRUN_PLUGIN_PATH: folders to search for plugins before the installed ones.\n";
+
+struct cli {
+	int action, color;
+	const char *word;		/* the pipeline, or the name after --help */
+	const char **sets;
+	int64_t n_sets;
+	qat_run_options run;
+};
+
+static int color = COLOR_AUTO;
+
+int qat_cli_color(int fd)
+{
+	const char *term = getenv("TERM"), *no = getenv("NO_COLOR");
+
+	if (color != COLOR_AUTO)
+		return color == COLOR_ALWAYS;
+	return isatty(fd) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
+/* What the user typed is wrong, or nothing ran: says so and gives the exit code. */
+static int refuse(void)
+{
+	const char *red = qat_cli_color(STDERR_FILENO) ? "\033[31m" : "", *off = *red ? "\033[0m" : "";
+
+	qat_log_hook(NULL);
+	fprintf(stderr, "%sqat-run:%s %s\n", red, off, qat_error());
+	return QAT_EXIT_REFUSED;
+}
+
+static const char *option_name(const void *context, int64_t i)
+{
+	(void)context;
+	return options[i].name;
+}
+
+static int set_color(struct cli *c, const char *when)
+{
+	static const char *const names[] = { "auto", "always", "never" };
+
+	for (int i = 0; i < 3; i++) {
+		if (!strcmp(when, names[i])) {
+			c->color = i;
+			return QAT_OK;
+		}
+	}
+	return qat_fail(QAT_EINVAL, "--color=%.40s: write auto, always or never", when);
+}
+
+static int take(struct cli *c, const char *name, const char *value)
+{
+	const struct { const char *name; int *flag, to; } flags[] = {
+		{ "check", &c->run.check, 1 },
+		{ "explain", &c->run.explain, 1 },
+		{ "force", &c->run.force, 1 },
+		{ "quiet", &c->run.quiet, 1 },
+		{ "plugins", &c->action, PLUGINS },
+		{ "help", &c->action, HELP },
+		{ "version", &c->action, VERSION }
+	};
+
+	if (!strcmp(name, "color"))
+		return set_color(c, value);
+	if (!strcmp(name, "set")) {
+		c->sets[c->n_sets++] = value;
+		return QAT_OK;
+	}
+	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+		if (!strcmp(name, flags[i].name))
+			*flags[i].flag = flags[i].to;
+	}
+	return QAT_OK;
+}
+
+static int unknown(const char *word, const char *name)
+{
+	const char *near = name ? qat_hint_nearest_of(name, option_name, NULL) : NULL;
+
+	if (near)
+		return qat_fail(QAT_EINVAL, "unknown option %.60s: did you mean --%s?", word, near);
+	return qat_fail(QAT_EINVAL, "unknown option %.60s: qat-run --help lists them", word);
+}
+
+/* Takes the option at argv[*i], and the word after it where that is its value. */
+static int parse_option(struct cli *c, int *i, int argc, char **argv)
+{
+	const char *word = argv[*i], *value = strchr(word, '=');
+	const struct option *o = options;
+	char name[32];
+
+	if (word[1] != '-')
+		return unknown(word, NULL);
+	snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
+	while (o->name && strcmp(o->name, name) != 0)
+		o++;
+	if (!o->name)
+		return unknown(word, name);
+	if (!o->value && value)
+		return qat_fail(QAT_EINVAL, "--%s takes no value", name);
+	if (o->value && !value && *i + 1 == argc)
+		return qat_fail(QAT_EINVAL, "--%s needs a value: qat-run --help", name);
+	if (o->value && !value)
+		return take(c, name, argv[++*i]);
+	return take(c, name, value ? value + 1 : NULL);
+}
+
+static int parse(struct cli *c, int argc, char **argv)
+{
+	const char *word = NULL;
+	int only_words = 0, rc = QAT_OK;
+
+	for (int i = 1; !rc && i < argc; i++) {
+		if (!only_words && !strcmp(argv[i], "--"))
+			only_words = 1;
+		else if (!only_words && argv[i][0] == '-' && argv[i][1])
+			rc = parse_option(c, &i, argc, argv);
+		else if (!word)
+			word = argv[i];
+		else
+			rc = qat_fail(QAT_EINVAL, "\"%.80s\" is one word too many: qat-run --help",
+				      argv[i]);
+	}
+	if (rc)
+		return rc;
+	c->word = word;
+	if (c->action == RUN && !word)
+		return qat_fail(QAT_EINVAL, "which pipeline? qat-run --help tells how it is used");
+	if ((c->action == VERSION || c->action == PLUGINS) && word)
+		return qat_fail(QAT_EINVAL, "\"%.80s\" is one word too many: qat-run --help", word);
+	return QAT_OK;
+}
+
+static int print_help(const char *name)
+{
+	if (!name)
+		return fputs(usage, stdout) < 0 ? QAT_EIO : QAT_OK;
+	return qat_plugin_help(stdout, name);
+}
+
+/* What came of a run, as an exit code. */
+static int finish(int rc, int started)
+{
+	if (rc == QAT_OK)
+		return QAT_EXIT_DONE;
+	refuse();
+	if (rc == QAT_ESTOPPED)
+		return QAT_EXIT_STOPPED;
+	return started ? QAT_EXIT_FAILED : QAT_EXIT_REFUSED;
+}
+
+static int run_file(struct cli *c)
+{
+	qat_pipeline *p = NULL;
+	int started = 0, rc;
+
+	c->run.started = &started;
+	rc = qat_pipeline_load(&p, c->word, c->sets, c->n_sets);
+	if (!rc)
+		rc = qat_run(p, &c->run);
+	rc = finish(rc, started);
+	qat_pipeline_free(p);
+	return rc;
+}
+
+static int act(struct cli *c)
+{
+	switch (c->action) {
+	case HELP:
+		return finish(print_help(c->word), 0);
+	case VERSION:
+		return puts(PACKAGE_STRING) < 0;
+	case PLUGINS:
+		return finish(qat_plugin_list(stdout), 0);
+	default:
+		return run_file(c);
+	}
+}
+
+int qat_main(int argc, char **argv)
+{
+	struct cli c = { .action = RUN };
+	int rc;
+
+	c.sets = calloc((size_t)argc + 1, sizeof *c.sets);
+	if (!c.sets) {
+		qat_fail(QAT_ENOMEM, "out of memory");
+		return refuse();
+	}
+	rc = parse(&c, argc, argv);
+	color = c.color;
+	if (c.run.quiet)
+		qat_log_level(QAT_LOG_WARN);
+	rc = rc ? refuse() : act(&c);
+	free(c.sets);
+	if (fflush(stdout) || ferror(stdout)) {
+		qat_fail(QAT_EIO, "standard output: %s", strerror(errno));
+		refuse();
+		return rc ? rc : QAT_EXIT_FAILED;
+	}
+	return rc;
+}
