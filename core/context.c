@@ -1,0 +1,317 @@
+/* context.c - opening what a run needs, once, when it is first asked for. */
+#include "context.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+#include <qatrun/quantizer.h>
+
+#include "error.h"
+#include "plugin.h"
+
+static int take_native(void *context, const qat_interface *i, const void *vtable)
+{
+	const qat_format **out = context;
+
+	if (!(i->flags & QAT_IS_NATIVE))
+		return 0;
+	*out = vtable;
+	return 1;
+}
+
+int qat_context_new(qat_context **out, const qat_pipeline *p)
+{
+	qat_context *c = calloc(1, sizeof *c);
+	int rc = c ? qat_arena_new(&c->arena) : qat_fail(QAT_ENOMEM, "out of memory");
+
+	if (!rc) {
+		c->p = p;
+		c->states = qat_arena_array(c->arena, (size_t)p->n_states, sizeof(qat_state *));
+		rc = c->states ? QAT_OK : QAT_ENOMEM;
+	}
+	if (!rc)
+		rc = qat_plugin_each(QAT_KIND_FORMAT, take_native, &c->native);
+	if (rc >= 0)
+		rc = c->native && c->native->save ? QAT_OK : qat_fail(QAT_ENOTFOUND,
+			"no format plugin stores states: is the installation complete?");
+	if (!rc)
+		rc = qat_device_open(&c->device, &p->device.backend, p->device.index,
+				     p->device.threads);
+	if (rc)
+		qat_context_free(c);
+	else
+		*out = c;
+	return rc;
+}
+
+void qat_context_free(qat_context *c)
+{
+	if (!c)
+		return;
+	for (int64_t i = 0; c->states && i < c->p->n_states; i++)
+		qat_state_free(c->states[i]);
+	if (c->tokenizer)
+		c->tokenizer->close(c->tokenizer_handle);
+	free(c->tokenizer_json);
+	qat_device_close(&c->device);
+	qat_arena_free(c->arena);
+	free(c);
+}
+
+const char *qat_context_folder(qat_context *c, const char *state)
+{
+	return qat_arena_format(c->arena, "%s/states/%s", c->p->output, state);
+}
+
+static int open_base(qat_context *c, qat_state **out)
+{
+	const qat_pipeline_model *m = &c->p->model;
+
+	if (m->random)
+		return qat_state_random(out, "base", &m->instance, (uint64_t)c->p->seed);
+	if (m->path)
+		return qat_state_open(out, "base", m->path);
+	return qat_yaml_fail(m->node, QAT_ENOTSUP, "downloads from a hub are not built in: fetch "
+			     "%s and give its folder as path", m->hub ? m->hub : "the model");
+}
+
+int qat_context_state(qat_context *c, const qat_state **out, const char *name)
+{
+	const int64_t i = qat_pipeline_state_index(c->p, name);
+	const char *folder;
+	int rc = QAT_OK;
+
+	if (i < 0)
+		return qat_fail(QAT_ENOTFOUND, "state %s: no step makes it", name);
+	if (!c->states[i] && i == 0)
+		rc = open_base(c, &c->states[0]);
+	else if (!c->states[i]) {
+		folder = qat_context_folder(c, name);
+		rc = folder ? qat_state_open(&c->states[i], c->p->states[i].name, folder)
+			    : QAT_ENOMEM;
+	}
+	*out = c->states[i];
+	return rc;
+}
+
+/* ---- tokenizer ---- */
+
+static int read_file(char **out, int64_t *length, const char *path)
+{
+	FILE *f = fopen(path, "rb");
+	long size = -1;
+	char *text = NULL;
+
+	if (f && !fseek(f, 0, SEEK_END))
+		size = ftell(f);
+	if (size < 0 || size > 256L << 20 || fseek(f, 0, SEEK_SET)) {
+		if (f)
+			fclose(f);
+		return qat_fail(QAT_EIO, "%s: cannot be read as a tokenizer", path);
+	}
+	text = malloc((size_t)size + 1);
+	if (text && fread(text, 1, (size_t)size, f) != (size_t)size) {
+		free(text);
+		text = NULL;
+	}
+	fclose(f);
+	if (!text)
+		return qat_fail(QAT_EIO, "%s: cannot be read", path);
+	text[size] = '\0';
+	*out = text;
+	*length = size;
+	return QAT_OK;
+}
+
+/* The plugin's name from model.type, in lower case; a file without one is "bpe". */
+static int model_type(char name[65], const qat_text *doc, const char *where)
+{
+	json_error_t e;
+	json_t *root = json_loadb(doc->at, (size_t)doc->length, 0, &e);
+	const char *type = json_string_value(json_object_get(json_object_get(root, "model"),
+							     "type"));
+
+	if (!root)
+		return qat_fail(QAT_EFORMAT, "%s: tokenizer.json:%d: %s", where, e.line, e.text);
+	snprintf(name, 65, "%s", type ? type : "BPE");
+	for (char *p = name; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	json_decref(root);
+	return QAT_OK;
+}
+
+int qat_context_tokenizer(qat_context *c)
+{
+	const qat_pipeline_model *m = &c->p->model;
+	const qat_interface *i;
+	const void *vtable;
+	const qat_state *base;
+	const char *where = m->tokenizer_file ? m->tokenizer_file : m->path;
+	char name[65] = "";
+	int rc;
+
+	if (c->tokenizer)
+		return QAT_OK;
+	rc = qat_context_state(c, &base, "base");
+	if (rc)
+		return rc;
+	c->tokenizer_doc = base->docs[QAT_DOC_TOKENIZER];
+	if (m->tokenizer_file) {
+		rc = read_file(&c->tokenizer_json, &c->tokenizer_doc.length, m->tokenizer_file);
+		c->tokenizer_doc.at = c->tokenizer_json;
+	}
+	if (!rc && m->tokenizer) {
+		snprintf(name, sizeof name, "%s", m->tokenizer);
+		c->tokenizer_doc = (qat_text){ 0 };
+	} else if (!rc && !c->tokenizer_doc.at) {
+		rc = qat_yaml_fail(m->node, QAT_ENOTFOUND, "the model has no tokenizer: name one "
+				   "with `tokenizer:` (bytes, or a tokenizer.json)");
+	} else if (!rc) {
+		rc = model_type(name, &c->tokenizer_doc, where);
+	}
+	if (!rc)
+		rc = qat_plugin_find(&i, &vtable, QAT_KIND_TOKENIZER, name);
+	if (!rc)
+		rc = ((const qat_tokenizer *)vtable)->open(&c->tokenizer_handle,
+			c->tokenizer_doc.at, c->tokenizer_doc.length, where);
+	if (!rc)
+		c->tokenizer = vtable;
+	return rc;
+}
+
+/* ---- placement ---- */
+
+int qat_placement_start(qat_placement *out, qat_context *c, const qat_state *s,
+			const char *sites, qat_arena *arena)
+{
+	const qat_sites *set = NULL;
+	int rc;
+
+	*out = (qat_placement){ .context = c, .state = s, .arena = arena, .sites = sites };
+	if (!sites || !strcmp(sites, "none"))
+		return QAT_OK;
+	set = qat_pipeline_sites_find(c->p, sites);
+	if (!set)
+		return qat_fail(QAT_ENOTFOUND, "sites %s: not defined", sites);
+	rc = qat_state_sites(&out->names, &out->n_names, s, arena);
+	if (rc)
+		return rc;
+	out->choices = qat_arena_array(arena, (size_t)out->n_names + 1, sizeof *out->choices);
+	return out->choices ? qat_sites_resolve(out->choices, set, out->names, out->n_names)
+			    : QAT_ENOMEM;
+}
+
+static const qat_placed *among(const qat_placed *placed, int64_t n, const char *site, int port)
+{
+	for (int64_t i = 0; i < n; i++)
+		if (placed[i].port == port && !strcmp(placed[i].site, site))
+			return &placed[i];
+	return NULL;
+}
+
+static int64_t choice(const qat_placement *p, const char *site, int port)
+{
+	for (int64_t i = 0; i < p->n_names; i++)
+		if (!strcmp(p->names[i], site))
+			return p->choices[i].scheme[port];
+	return -1;
+}
+
+/* The other use of a tied parameter. */
+static const char *tied_to(const qat_placement *p, const qat_site *site)
+{
+	if (!p->state->info.tied || site->port != QAT_PORT_WEIGHT)
+		return NULL;
+	return !strcmp(site->name, "lm_head") ? "embed"
+	     : !strcmp(site->name, "embed") ? "lm_head" : NULL;
+}
+
+static int make_set(qat_placement *p, const qat_scheme_set **out, int64_t scheme,
+		    const qat_site *site)
+{
+	const qat_pipeline_item *item = &p->context->p->schemes[scheme];
+	const qat_quantizer *q = item->plugin.vtable;
+	const int64_t n = q->count ? q->count(item->plugin.self, site) : 1;
+	qat_scheme_set *set = qat_arena_alloc(p->arena, sizeof *set);
+	const qat_scheme **at = n > 0 ? qat_arena_array(p->arena, (size_t)n, sizeof *at) : NULL;
+
+	if (!set || !at)
+		return qat_fail(QAT_ENOMEM, "%s: no scheme", site->name);
+	for (int64_t i = 0; i < n; i++) {
+		qat_scheme *s = qat_arena_alloc(p->arena, sizeof *s);
+		int rc;
+
+		if (!s)
+			return QAT_ENOMEM;
+		s->size = sizeof *s;
+		rc = q->scheme(item->plugin.self, site, i, s);
+		if (rc)
+			return qat_yaml_fail(item->node, rc, "%s", qat_error());
+		s->name = item->plugin.interface->name;
+		at[i] = s;
+	}
+	*set = (qat_scheme_set){ .size = sizeof *set, .selector = -1, .count = n, .schemes = at };
+	*out = set;
+	return QAT_OK;
+}
+
+static int remember(qat_placement *p, const char *site, int port, const qat_scheme_set *set)
+{
+	if (p->n_placed == p->room_placed) {
+		const int64_t room = p->room_placed ? 2 * p->room_placed : 64;
+		qat_placed *more = qat_arena_array(p->arena, (size_t)room, sizeof *more);
+
+		if (!more)
+			return QAT_ENOMEM;
+		if (p->n_placed)
+			memcpy(more, p->placed, (size_t)p->n_placed * sizeof *more);
+		p->placed = more;
+		p->room_placed = room;
+	}
+	p->placed[p->n_placed].site = qat_arena_text(p->arena, site);
+	p->placed[p->n_placed].port = port;
+	p->placed[p->n_placed].set = set;
+	return p->placed[p->n_placed++].site ? QAT_OK : QAT_ENOMEM;
+}
+
+static int named(qat_placement *p, const qat_site *site, const qat_scheme_set **out)
+{
+	const char *other = tied_to(p, site);
+	int64_t i = choice(p, site->name, site->port);
+	const int64_t j = other ? choice(p, other, site->port) : -1;
+
+	if (i >= 0 && j >= 0 && i != j)
+		return qat_fail(QAT_EINVAL, "%s and %s are one tied parameter, but have different "
+				"schemes: name only one of them", site->name, other);
+	i = i >= 0 ? i : j;
+	return i >= 0 ? make_set(p, out, i, site) : QAT_OK;
+}
+
+int qat_placement_find(void *placement, const qat_site *site, const qat_scheme_set **out)
+{
+	qat_placement *p = placement;
+	const qat_placed *known = among(p->placed, p->n_placed, site->name, site->port);
+	const char *other;
+	int rc = QAT_OK;
+
+	*out = NULL;
+	if (known) {
+		*out = known->set;
+		return QAT_OK;
+	}
+	if (p->sites && !strcmp(p->sites, "none"))
+		return QAT_OK;
+	if (p->sites) {
+		rc = named(p, site, out);
+	} else {
+		other = tied_to(p, site);
+		known = among(p->state->placed, p->state->n_placed, site->name, site->port);
+		if (!known && other)
+			known = among(p->state->placed, p->state->n_placed, other, site->port);
+		*out = known ? known->set : NULL;
+	}
+	return rc || !*out ? rc : remember(p, site->name, site->port, *out);
+}

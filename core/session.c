@@ -1,0 +1,513 @@
+/* session.c - from a state to a running graph, and the calls that tasks make on it. */
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+
+struct qat_session {
+	qat_context *context;
+	qat_session_spec spec;
+	const qat_state *state;
+	qat_session *shared;		/* whose parameters these are, NULL: own */
+	qat_arena *arena;
+	qat_placement placement;
+	qat_ir *model, *prepared, *ir;	/* each keeps what the next points at */
+	qat_loss loss;
+	qat_trained *trained;
+	int64_t n_trained;
+	qat_exec *exec;
+	int64_t *selected;
+	int prologue_done;
+};
+
+/* ---- building the graph ---- */
+
+static const qat_param *find_param(void *context, const char *name)
+{
+	const qat_param_state *p = qat_state_param(context, name);
+
+	return p ? &p->info : NULL;
+}
+
+/* Asked of frozen parameters only: those under training are f32 masters. */
+static int stored(void *context, const char *name, qat_stored *out)
+{
+	const qat_placement *placement = context;
+	const qat_param_state *p = qat_state_param(placement->state, name);
+
+	out->scheme = p ? p->codes : NULL;
+	return QAT_OK;
+}
+
+static int is_training(const qat_session *x)
+{
+	return x->spec.mode == QAT_SESSION_TRAIN;
+}
+
+static int build_model(qat_session *x, qat_outputs *out)
+{
+	const qat_model *m = x->state->model.vtable;
+	int rc;
+
+	x->model = qat_ir_new(x->spec.batch, x->spec.length,
+			      (uint32_t)x->context->p->device.precision);
+	if (!x->model)
+		return qat_fail(QAT_ENOMEM, "session: out of memory");
+	x->model->find_param = find_param;
+	x->model->context = (void *)x->state;
+	out->size = sizeof *out;
+	rc = m->build(x->state->model.self, x->model, out);
+	if (!rc)
+		rc = x->model->error;
+	return rc ? rc : qat_ir_loss(x->model, &x->loss, out, x->spec.logits != 0);
+}
+
+static int build_graph(qat_session *x)
+{
+	const int masters = is_training(x) || x->shared;
+	qat_outputs out = { 0 };
+	int rc = build_model(x, &out);
+
+	if (!rc)
+		rc = qat_ir_prepare(&x->prepared, x->model, &x->loss, qat_placement_find,
+				    masters ? NULL : stored, &x->placement, is_training(x));
+	if (!rc)
+		rc = qat_ir_precision(&x->ir, x->prepared, &x->loss);
+	if (!rc && is_training(x))
+		rc = qat_ir_differentiate(x->ir, &x->loss, x->spec.accumulate > 1, &x->trained,
+					  &x->n_trained);
+	if (!rc && is_training(x))
+		rc = qat_ir_optimize(x->ir, x->spec.optimizer, x->trained, x->n_trained);
+	return rc;
+}
+
+/* ---- parameters ---- */
+
+typedef int reader(const qat_state *s, const qat_param_state *p, void *to);
+
+static int read_floats(const qat_state *s, const qat_param_state *p, void *to)
+{
+	return qat_state_read(s, p, to);
+}
+
+static int read_codes(const qat_state *s, const qat_param_state *p, void *to)
+{
+	return qat_state_codes(s, p, to);
+}
+
+static int read_scale(const qat_state *s, const qat_param_state *p, void *to)
+{
+	return qat_state_scale(s, p, to);
+}
+
+static int read_zero(const qat_state *s, const qat_param_state *p, void *to)
+{
+	return qat_state_zero(s, p, to);
+}
+
+/* "<param>", "<param>.codes", ".scale", ".zero": who it is of and how it is read. */
+static const qat_param_state *split_name(const qat_state *s, const char *name, reader **read)
+{
+	static const struct { const char *suffix; reader *read; } parts[] = {
+		{ ".codes", read_codes }, { ".scale", read_scale }, { ".zero", read_zero },
+	};
+	const char *dot = strrchr(name, '.');
+	char param[512];
+
+	for (size_t i = 0; dot && i < sizeof parts / sizeof *parts; i++) {
+		if (strcmp(dot, parts[i].suffix) || (size_t)(dot - name) >= sizeof param)
+			continue;
+		memcpy(param, name, (size_t)(dot - name));
+		param[dot - name] = '\0';
+		*read = parts[i].read;
+		return qat_state_param(s, param);
+	}
+	*read = read_floats;
+	return qat_state_param(s, name);
+}
+
+static int fill(void *context, const qat_value *v, void *to)
+{
+	const qat_session *x = context;
+	reader *read;
+	const qat_param_state *p = split_name(x->state, v->name, &read);
+
+	if (!p)
+		return qat_fail(QAT_EINVAL, "%s: no such parameter", v->name);
+	return read(x->state, p, to);
+}
+
+static int same_name(const qat_session *x, const char *name, qat_binding *out)
+{
+	const qat_graph *g = &qat_exec_graph(x->exec)->graph;
+
+	for (int64_t v = 0; v < g->n_values; v++)
+		if (g->values[v]->role == QAT_ROLE_PARAM && !strcmp(g->values[v]->name, name)) {
+			*out = qat_exec_binding(x->exec, v);
+			return out->memory != NULL;
+		}
+	return 0;
+}
+
+static int find_source(void *context, const qat_value *v, qat_source *out)
+{
+	const qat_session *x = context;
+	reader *read;
+	const qat_param_state *p;
+
+	out->fill = fill;
+	if (x->shared && same_name(x->shared, v->name, &out->binding))
+		return QAT_OK;
+	p = split_name(x->state, v->name, &read);
+	if (!p)
+		return qat_fail(QAT_EINVAL, "%s: no such parameter", v->name);
+	/* Frozen f32 that lies in the file as the graph wants it is used where it lies. */
+	if (!is_training(x) && read == read_floats && !p->codes && p->at.data &&
+	    p->at.dtype == QAT_F32 && (uintptr_t)p->at.data % sizeof(float) == 0 &&
+	    x->context->device.api->import)
+		out->data = p->at.data;
+	return QAT_OK;
+}
+
+/* ---- opening ---- */
+
+static int keep_values(const qat_session *x, int64_t **out, int64_t *count)
+{
+	int64_t *keep = malloc((size_t)(8 + 2 * x->n_trained) * sizeof *keep);
+	int64_t n = 0;
+
+	if (!keep)
+		return qat_fail(QAT_ENOMEM, "session: out of memory");
+	keep[n++] = x->loss.nll;
+	keep[n++] = x->loss.argmax;
+	keep[n++] = x->loss.logits;
+	for (int64_t i = 0; i < x->n_trained; i++) {
+		keep[n++] = x->trained[i].gradient;
+		keep[n++] = x->trained[i].square;
+	}
+	*out = keep;
+	*count = n;
+	return QAT_OK;
+}
+
+static int check_spec(const qat_session *x)
+{
+	const int64_t context = x->state->info.context;
+	int64_t n;
+
+	if (x->spec.batch < 1 || x->spec.length < 1 ||
+	    __builtin_mul_overflow(x->spec.batch, x->spec.length, &n) || n > INT32_MAX / 4)
+		return qat_fail(QAT_EINVAL, "batch %lld x length %lld is out of reach",
+				(long long)x->spec.batch, (long long)x->spec.length);
+	if (context && x->spec.length > context)
+		return qat_fail(QAT_EINVAL, "sequences of length %lld are longer than the model's "
+				"context of %lld: set a smaller length", (long long)x->spec.length,
+				(long long)context);
+	return QAT_OK;
+}
+
+static int start(qat_session *x)
+{
+	int64_t *keep = NULL, n_keep = 0;
+	int rc = qat_context_state(x->context, &x->state, x->spec.state);
+
+	if (!rc)
+		rc = check_spec(x);
+	if (!rc)
+		rc = qat_placement_start(&x->placement, x->context, x->state, x->spec.sites,
+					 x->arena);
+	if (!rc)
+		rc = build_graph(x);
+	if (!rc)
+		rc = keep_values(x, &keep, &n_keep);
+	if (!rc)
+		rc = qat_exec_new(&x->exec, &x->context->device, x->ir, keep, n_keep, find_source,
+				  x);
+	free(keep);
+	return rc;
+}
+
+int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
+		     qat_session *share)
+{
+	qat_session *x = calloc(1, sizeof *x);
+	int rc = x ? qat_arena_new(&x->arena) : qat_fail(QAT_ENOMEM, "session: out of memory");
+
+	if (rc) {
+		free(x);
+		return rc;
+	}
+	x->context = c;
+	x->spec = *spec;
+	if (x->spec.accumulate < 1)
+		x->spec.accumulate = 1;
+	x->shared = share;
+	rc = start(x);
+	if (rc)
+		qat_session_close(x);
+	else
+		*out = x;
+	return rc;
+}
+
+void qat_session_close(qat_session *x)
+{
+	if (!x)
+		return;
+	qat_exec_free(x->exec);
+	free(x->trained);
+	qat_ir_free(x->ir);
+	qat_ir_free(x->prepared);
+	qat_ir_free(x->model);
+	qat_arena_free(x->arena);
+	free(x);
+}
+
+int64_t qat_session_vocabulary(const qat_session *x)
+{
+	return x->state->info.vocabulary;
+}
+
+void qat_session_size(const qat_session *x, qat_plan_size *out)
+{
+	qat_exec_size(x->exec, out);
+}
+
+void qat_session_explain(const qat_session *x)
+{
+	qat_exec_explain(x->exec);
+}
+
+/* ---- running ---- */
+
+static int write_input(qat_session *x, uint32_t which, const void *data)
+{
+	const int64_t v = x->ir->inputs[which];
+
+	if (v == QAT_NONE)
+		return QAT_OK;
+	if (!data)
+		return qat_fail(QAT_EINVAL, "session: an input is missing");
+	return qat_exec_write(x->exec, v, data, qat_value_bytes(x->ir->graph.values[v]));
+}
+
+static int check_tokens(const qat_session *x, const qat_batch *b)
+{
+	const int64_t n = x->spec.batch * x->spec.length, v = x->state->info.vocabulary;
+
+	for (int64_t i = 0; i < n; i++)
+		if (b->tokens[i] < 0 || b->tokens[i] >= v || b->labels[i] >= v ||
+		    (b->labels[i] < 0 && b->labels[i] != -100))
+			return qat_fail(QAT_EINVAL, "token %d or label %d is outside the model's "
+					"vocabulary of %lld", b->tokens[i], b->labels[i],
+					(long long)v);
+	return QAT_OK;
+}
+
+static qat_runtime runtime(const qat_session *x, const qat_batch *b)
+{
+	return (qat_runtime){ .seed = (uint64_t)x->context->p->seed, .sequence = b->sequence,
+			      .step = b->step };
+}
+
+static int read_outputs(qat_session *x, const qat_batch *b)
+{
+	const int64_t n = x->spec.batch * x->spec.length;
+	int rc = QAT_OK;
+
+	if (b->nll)
+		rc = qat_exec_read(x->exec, x->loss.nll, b->nll, n * 4);
+	if (!rc && b->argmax)
+		rc = qat_exec_read(x->exec, x->loss.argmax, b->argmax, n * 4);
+	return rc;
+}
+
+/* Prologue if parameters changed, then forward. */
+static int forward(qat_session *x, const qat_batch *b, qat_runtime *rt)
+{
+	int rc = check_tokens(x, b);
+
+	if (!rc)
+		rc = write_input(x, QAT_INPUT_TOKENS, b->tokens);
+	if (!rc)
+		rc = write_input(x, QAT_INPUT_LABELS, b->labels);
+	if (!rc && is_training(x))
+		rc = write_input(x, QAT_INPUT_LOSS_GRADIENT, b->loss_gradient);
+	if (!rc && !x->prologue_done)
+		rc = qat_exec_run(x->exec, QAT_PHASE_PROLOGUE, rt);
+	if (rc)
+		return rc;
+	x->prologue_done = 1;
+	return qat_exec_run(x->exec, QAT_PHASE_FORWARD, rt);
+}
+
+int qat_session_forward(qat_session *x, const qat_batch *b)
+{
+	qat_runtime rt = runtime(x, b);
+	const int rc = forward(x, b, &rt);
+
+	return rc ? rc : read_outputs(x, b);
+}
+
+int qat_session_backward(qat_session *x, const qat_batch *b)
+{
+	qat_runtime rt = runtime(x, b);
+	int rc;
+
+	if (!is_training(x))
+		return qat_fail(QAT_EINVAL, "session: not opened for training");
+	rc = forward(x, b, &rt);
+	if (!rc)
+		rc = qat_exec_run(x->exec, QAT_PHASE_BACKWARD, &rt);
+	return rc ? rc : read_outputs(x, b);
+}
+
+int qat_session_logits(qat_session *x, float *out)
+{
+	if (x->loss.logits == QAT_NONE)
+		return qat_fail(QAT_EINVAL, "session: opened without logits");
+	return qat_exec_read(x->exec, x->loss.logits, out,
+			     qat_value_bytes(x->ir->graph.values[x->loss.logits]));
+}
+
+int qat_session_norm(qat_session *x, double *out)
+{
+	double sum = 0.0;
+
+	for (int64_t i = 0; i < x->n_trained; i++) {
+		double square;
+		const int rc = qat_exec_read(x->exec, x->trained[i].square, &square, sizeof square);
+
+		if (rc)
+			return rc;
+		sum += square;
+	}
+	*out = __builtin_sqrt(sum);
+	return QAT_OK;
+}
+
+static int write_hyper(qat_session *x, const qat_update *u)
+{
+	const qat_optimizer *o = x->spec.optimizer->vtable;
+	const qat_graph *g = &x->ir->graph;
+
+	for (int64_t i = 0; i < x->n_trained; i++) {
+		const qat_trained *t = &x->trained[i];
+		qat_update one = *u;
+		float hyper[QAT_HYPER_COUNT];
+		int rc;
+
+		one.matrix = g->values[t->param]->rank >= 2;
+		rc = o->hyper(x->spec.optimizer->self, &one, hyper);
+		if (!rc)
+			rc = qat_exec_write(x->exec, t->hyper, hyper, sizeof hyper);
+		if (rc)
+			return rc;
+	}
+	return QAT_OK;
+}
+
+int qat_session_update(qat_session *x, const qat_update *u)
+{
+	qat_runtime rt = { .seed = (uint64_t)x->context->p->seed, .step = u->step };
+	int rc;
+
+	if (!is_training(x) || !x->spec.optimizer)
+		return qat_fail(QAT_EINVAL, "session: opened without an optimizer");
+	rc = write_hyper(x, u);
+	if (!rc)
+		rc = qat_exec_run(x->exec, QAT_PHASE_UPDATE, &rt);
+	if (!rc && x->spec.accumulate > 1)
+		for (int64_t i = 0; i < x->n_trained && !rc; i++)
+			rc = qat_exec_zero(x->exec, x->trained[i].gradient);
+	x->prologue_done = 0;
+	return rc;
+}
+
+const char *qat_session_param(const qat_session *x, int64_t index, int64_t *elements)
+{
+	const qat_value *v;
+
+	if (index < 0 || index >= x->n_trained)
+		return NULL;
+	v = x->ir->graph.values[x->trained[index].param];
+	*elements = qat_value_elements(v);
+	return v->name;
+}
+
+int qat_session_gradient(qat_session *x, int64_t index, float *out)
+{
+	const int64_t v = x->trained[index].gradient;
+
+	return qat_exec_read(x->exec, v, out, qat_value_bytes(x->ir->graph.values[v]));
+}
+
+/* ---- saving ---- */
+
+/* Each parameter as it is now, one after the other. */
+static int gather(qat_session *x, qat_tensor *tensors, const qat_tensor **at)
+{
+	for (int64_t i = 0; i < x->state->n_params; i++) {
+		const qat_param_state *p = &x->state->params[i];
+		qat_binding b = { 0 };
+		qat_tensor *t = &tensors[i];
+		int rc = QAT_OK;
+
+		*t = (qat_tensor){ .size = sizeof *t, .dtype = QAT_F32, .rank = p->info.rank,
+				   .name = p->info.name,
+				   .bytes = qat_param_elements(&p->info) * 4 };
+		memcpy(t->shape, p->info.shape, sizeof t->shape);
+		t->data = malloc((size_t)t->bytes);
+		at[i] = t;
+		if (!t->data)
+			return qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);
+		if (same_name(x, p->info.name, &b))
+			rc = x->context->device.api->read(x->context->device.handle, t->data,
+							  b.memory, b.offset, t->bytes);
+		else
+			rc = qat_state_read(x->state, p, t->data);
+		if (rc)
+			return rc;
+	}
+	return QAT_OK;
+}
+
+static int write_doc(const qat_session *x, char **doc, int64_t tokens_trained)
+{
+	const qat_state_doc d = {
+		.family = x->state->family, .parent = x->state->name,
+		.precision = (uint32_t)x->context->p->device.precision,
+		.tokens_trained = x->state->tokens_trained + tokens_trained,
+		.placed = x->placement.placed, .n_placed = x->placement.n_placed,
+	};
+
+	return qat_state_doc_write(doc, &d);
+}
+
+int qat_session_save(qat_session *x, const char *folder, int64_t tokens_trained)
+{
+	const size_t n = (size_t)x->state->n_params;
+	qat_tensor *tensors = calloc(n + 1, sizeof *tensors);
+	const qat_tensor **at = calloc(n + 1, sizeof *at);
+	qat_checkpoint c = { .size = sizeof c, .family = x->state->family,
+			     .n_tensors = (int64_t)n, .tensors = at };
+	char *doc = NULL;
+	int rc = tensors && at ? gather(x, tensors, at)
+			       : qat_fail(QAT_ENOMEM, "save: out of memory");
+
+	if (!rc)
+		rc = write_doc(x, &doc, tokens_trained);
+	if (!rc) {
+		memcpy(c.docs, x->state->docs, sizeof c.docs);
+		c.docs[QAT_DOC_STATE] = (qat_text){ doc, (int64_t)strlen(doc) };
+		rc = x->context->native->save(folder, &c);
+	}
+	for (size_t i = 0; tensors && i < n; i++)
+		free(tensors[i].data);
+	free(tensors);
+	free(at);
+	free(doc);
+	return rc;
+}

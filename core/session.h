@@ -1,0 +1,36 @@
+/* session.h - a model on a device, ready to run; and what makes new states. */
+#ifndef QAT_SESSION_H
+#define QAT_SESSION_H
+
+#include <qatrun/task.h>
+
+#include "context.h"
+
+/* As qat_session_api says. `share` not NULL: a training session whose parameters it
+ * uses. */
+int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
+		     qat_session *share);
+void qat_session_close(qat_session *x);
+int64_t qat_session_vocabulary(const qat_session *x);
+int qat_session_forward(qat_session *x, const qat_batch *b);
+int qat_session_logits(qat_session *x, float *out);
+int qat_session_backward(qat_session *x, const qat_batch *b);
+int qat_session_norm(qat_session *x, double *out);
+int qat_session_update(qat_session *x, const qat_update *u);
+const char *qat_session_param(const qat_session *x, int64_t index, int64_t *elements);
+int qat_session_gradient(qat_session *x, int64_t index, float *out);
+/* Writes the parameters as they are now to a new folder, as a state. */
+int qat_session_save(qat_session *x, const char *folder, int64_t tokens_trained);
+void qat_session_size(const qat_session *x, qat_plan_size *out);
+void qat_session_explain(const qat_session *x);
+
+/* Writes a state with all weights at sites held as codes. sites NULL: the state's own.
+ * format NULL: native. */
+int qat_convert(qat_context *c, const qat_state *s, const char *sites, const char *path,
+		const qat_format *format);
+/* Bytes of the tensors that qat_convert would write, and the bits per parameter of
+ * those that are codes (NaN if none). */
+int qat_converted_size(qat_context *c, const qat_state *s, int64_t *bytes,
+		       double *effective_bits);
+
+#endif
