@@ -5,6 +5,7 @@ dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
 include="-I$top_srcdir/core/include"
 
+command -v "$CXX" >/dev/null || echo "no C++ compiler: compiled as C only"
 failed=0
 for h in "$top_srcdir"/core/include/qatrun/*.h; do
 	echo "#include <qatrun/${h##*/}>" >"$dir/c.c"
