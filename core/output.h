@@ -1,0 +1,35 @@
+/* output.h - the folder of a run: made, locked, emptied; and the wish to stop.
+ *
+ *   pipeline.yaml  results.json  events.jsonl  states/  lock (while it runs)
+ */
+#ifndef QAT_OUTPUT_H
+#define QAT_OUTPUT_H
+
+#include "yaml_tree.h"
+
+typedef struct qat_output qat_output;
+
+/* Makes the folder, with those above it, and locks it. One that is not empty is refused
+ * without `force` (QAT_EEXIST); with it, what a run made is removed, and nothing else, if
+ * a run made it: its pipeline.yaml says so. */
+int qat_output_open(qat_output **out, const char *path, int force);
+
+/* Unlocks. */
+void qat_output_close(qat_output *o);
+
+/* The same refusals, without making or changing anything. */
+int qat_output_check(const char *path, int force);
+
+/* Absolute, with links resolved. */
+const char *qat_output_path(const qat_output *o);
+
+/* Writes pipeline.yaml: a line that says who made it, then the tree. */
+int qat_output_store(const qat_output *o, const qat_yaml_node *root);
+
+/* From here on SIGINT and SIGTERM ask to stop; the second SIGINT ends the process. */
+void qat_signals_catch(void);
+
+/* 1 once a signal asked to stop. */
+int qat_stopped(void);
+
+#endif
