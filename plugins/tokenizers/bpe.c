@@ -30,6 +30,7 @@ static void bpe_close(void *self)
 	qat_regex_free(bpe->word);
 	qat_vocab_free(&bpe->vocab);
 	free(bpe->merges.at);
+	free(bpe->joints.at);
 	free(bpe->unk.at);
 	free(bpe->name);
 	free(bpe);

@@ -168,6 +168,7 @@ typedef struct qat_bpe {
 	char *name;
 	qat_vocab vocab;
 	qat_map merges;		/* key: left << 32 | right */
+	qat_map joints;		/* characters that a merge joins: key last << 32 | first */
 	int32_t chars[0x800];	/* ids of the characters of one and two bytes, or -1 */
 	int32_t bytes[256];	/* ids of <0x00>..<0xFF>, or -1 */
 	qat_string unk;		/* .at NULL: none */

@@ -4,6 +4,10 @@
 #include <string.h>
 #include "bpe.h"
 
+/* Of a word as Rust has it, whose \w is not quite that of the patterns in the file. */
+static const char word_pattern[] =
+	"[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}]";
+
 /* ---- trie ---- */
 
 static int trie_add(qat_trie *trie, const qat_added *added, int32_t index, const char *name)
@@ -87,7 +91,8 @@ int qat_added_ready(qat_bpe *bpe)
 			rc = trie_add(added->normalized ? &bpe->normalized : &bpe->raw, added,
 				      (int32_t)i, bpe->name);
 		if (!rc && added->single_word && !bpe->word)
-			rc = qat_regex_new(&bpe->word, "\\w", 2, bpe->name);
+			rc = qat_regex_new(&bpe->word, word_pattern, strlen(word_pattern),
+					   bpe->name);
 	}
 	return rc;
 }

@@ -263,7 +263,7 @@ static int merge_anew(qat_run *run, const char *text, size_t length)
 	return rc;
 }
 
-int qat_merge_piece(qat_run *run, const char *text, size_t length)
+static int merge_part(qat_run *run, const char *text, size_t length)
 {
 	size_t ids = run->ids.count;
 	const qat_piece *p;
@@ -281,4 +281,34 @@ int qat_merge_piece(qat_run *run, const char *text, size_t length)
 	for (size_t i = 0; i < p->count && !rc; i++)
 		rc = qat_list_append(&run->ids, run->values.at[p->ids + i]);
 	return rc;
+}
+
+/* A merge across the place between two characters has a left part that ends with the one
+ * and a right part that begins with the other. Where no merge in the file does, the two
+ * sides do not know of each other: a book without a pre-tokenizer falls into words, which
+ * the cache has. Only known characters count, which are symbols of their own. */
+int qat_merge_piece(qat_run *run, const char *text, size_t length)
+{
+	const qat_bpe *bpe = run->bpe;
+	uint64_t last = UINT32_MAX;	/* no character, or an unknown one */
+	size_t from = 0;
+	bool valid;
+	int rc = QAT_OK;
+
+	if (length <= CACHE_LENGTH || bpe->ignore_merges)
+		return merge_part(run, text, length);
+	for (size_t i = 0, n; i < length && !rc; i += n) {
+		uint32_t code = qat_utf8_code(text + i);
+
+		n = qat_utf8_next(text + i, length - i, &valid);
+		if (char_id(bpe, text + i, n) < 0)
+			code = UINT32_MAX;
+		if (code != UINT32_MAX && last != UINT32_MAX &&
+		    !qat_map_find(&bpe->joints, last << 32 | code)) {
+			rc = merge_part(run, text + from, i - from);
+			from = i;
+		}
+		last = code;
+	}
+	return rc ? rc : merge_part(run, text + from, length - from);
 }

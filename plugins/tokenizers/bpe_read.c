@@ -108,6 +108,17 @@ static int bad_merge(const qat_bpe *bpe, size_t i, const char *text, size_t leng
 			bpe->name, i, (int)(length < 200 ? length : 200), text);
 }
 
+/* Note which characters meet where the two parts meet (see qat_merge_piece). */
+static int add_joint(qat_bpe *bpe, const char *left, size_t left_length, const char *right)
+{
+	const char *last = left + left_length - 1;
+
+	while ((*last & 0xc0) == 0x80)
+		last--;
+	return qat_map_put(&bpe->joints, (uint64_t)qat_utf8_code(last) << 32 | qat_utf8_code(right),
+			   0, 0);
+}
+
 static int read_merge(qat_bpe *bpe, qat_text *both, size_t i, uint32_t rank, const json_t *merge)
 {
 	const char *a, *b;
@@ -133,7 +144,9 @@ static int read_merge(qat_bpe *bpe, qat_text *both, size_t i, uint32_t rank, con
 	made = qat_vocab_id(&bpe->vocab, both->at, both->length);
 	if (made < 0)
 		return bad_merge(bpe, i, both->at, both->length);
-	return qat_map_put(&bpe->merges, (uint64_t)left << 32 | (uint32_t)right, rank, made);
+	rc = m && n ? add_joint(bpe, a, m, b) : QAT_OK;
+	return rc ? rc : qat_map_put(&bpe->merges, (uint64_t)left << 32 | (uint32_t)right, rank,
+				     made);
 }
 
 /* The rank of a merge is its place; a list of lines may begin with a line of comment. */

@@ -18,7 +18,7 @@ enum {
 };
 
 #define SPACE "\\t-\\r\\x{85}\\p{Z}"	/* White_Space; PCRE2's \s has U+180E too */
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}"
 
 struct qat_regex {
 	pcre2_code *code;
