@@ -38,7 +38,7 @@ PRE_TOKENIZERS = {
 
 def gguf_tokenizer(path):
     """The tokenizer of a GGUF file. Not transformers' own conversion: that one takes
-    GPT-2's pre-tokenizer whatever the file says."""
+    GPT-2's pre-tokenizer for SmolLM2, and differs on runs of spaces before digits."""
     from gguf import GGUFReader
 
     fields = GGUFReader(path).fields
