@@ -1,0 +1,216 @@
+/* elementwise.c - one element after the other, in chunks that stay in the first cache:
+ * each is widened to f32, computed, and rounded to its type. Per ISA.
+ */
+#include "kernels.h"
+#include "vmath.h"
+
+enum { CHUNK = 1024, SUM_CHUNK = 16384 };
+
+/* Rows of a table of loops: out[i] = f(a[i], b[i], c[i]) for n elements. */
+typedef void loop2(float *restrict y, const float *restrict a, const float *restrict b, int64_t n);
+typedef void loop3(float *restrict y, float *restrict z, const float *restrict a,
+		   const float *restrict b, const float *restrict c, int64_t n);
+
+static void run2(qat_dst y, qat_src a, qat_src b, int64_t n, loop2 *f)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < div_up(n, CHUNK); c++) {
+		float bufs[3][CHUNK] __attribute__((aligned(64)));
+		const int64_t at = c * CHUNK, len = min64(CHUNK, n - at);
+		const float *va = view_floats(bufs[0], a.data, a.dtype, at, len);
+		const float *vb = b.data ? view_floats(bufs[1], b.data, b.dtype, at, len) : va;
+
+		f(bufs[2], va, vb, len);
+		store_floats(y.data, y.dtype, at, bufs[2], len);
+	}
+}
+
+static void add_loop(float *restrict y, const float *restrict a, const float *restrict b, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		y[i] = a[i] + b[i];
+}
+
+static void mul_loop(float *restrict y, const float *restrict a, const float *restrict b, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		y[i] = a[i] * b[i];
+}
+
+static void add(qat_dst y, qat_src a, qat_src b, int64_t n)
+{
+	run2(y, a, b, n, add_loop);
+}
+
+static void mul(qat_dst y, qat_src a, qat_src b, int64_t n)
+{
+	run2(y, a, b, n, mul_loop);
+}
+
+static void scale(qat_dst y, qat_src x, float factor, int64_t n)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < div_up(n, CHUNK); c++) {
+		float in[CHUNK], out[CHUNK];
+		const int64_t at = c * CHUNK, len = min64(CHUNK, n - at);
+		const float *v = view_floats(in, x.data, x.dtype, at, len);
+
+		for (int64_t i = 0; i < len; i++)
+			out[i] = factor * v[i];
+		store_floats(y.data, y.dtype, at, out, len);
+	}
+}
+
+/* The four loops of an activation, from its function and its slope. */
+#define ACTIVATION(f) \
+	static void f##_loop(float *restrict y, const float *restrict x, \
+			     const float *restrict unused, int64_t n) \
+	{ \
+		(void)unused; \
+		for (int64_t i = 0; i < n; i++) \
+			y[i] = f(x[i]); \
+	} \
+	static void f##_grad(float *restrict dx, const float *restrict x, \
+			     const float *restrict dy, int64_t n) \
+	{ \
+		for (int64_t i = 0; i < n; i++) \
+			dx[i] = dy[i] * f##_slope(x[i]); \
+	} \
+	static void f##_glu(float *restrict y, const float *restrict gate, \
+			    const float *restrict up, int64_t n) \
+	{ \
+		for (int64_t i = 0; i < n; i++) \
+			y[i] = f(gate[i]) * up[i]; \
+	} \
+	static void f##_glu_grad(float *restrict dgate, float *restrict dup, \
+				 const float *restrict gate, const float *restrict up, \
+				 const float *restrict dy, int64_t n) \
+	{ \
+		for (int64_t i = 0; i < n; i++) { \
+			dup[i] = dy[i] * f(gate[i]); \
+			dgate[i] = dy[i] * up[i] * f##_slope(gate[i]); \
+		} \
+	}
+
+ACTIVATION(gelu_tanh)
+ACTIVATION(gelu_erf)
+ACTIVATION(silu)
+ACTIVATION(relu)
+
+#define LOOPS(f) { f##_loop, f##_grad, f##_glu, f##_glu_grad }
+
+static const struct {
+	loop2 *act, *grad, *glu;
+	loop3 *glu_grad;
+} loops[] = {
+	[QAT_ACT_GELU_TANH] = LOOPS(gelu_tanh),
+	[QAT_ACT_GELU_ERF] = LOOPS(gelu_erf),
+	[QAT_ACT_SILU] = LOOPS(silu),
+	[QAT_ACT_RELU] = LOOPS(relu),
+};
+
+static void act(qat_dst y, qat_src x, int64_t kind, int64_t n)
+{
+	run2(y, x, qat_src_of(NULL, 0), n, loops[kind].act);
+}
+
+static void act_grad(qat_dst dx, qat_src x, qat_src dy, int64_t kind, int64_t n)
+{
+	run2(dx, x, dy, n, loops[kind].grad);
+}
+
+static void glu(qat_dst y, qat_src gate, qat_src up, int64_t kind, int64_t n)
+{
+	run2(y, gate, up, n, loops[kind].glu);
+}
+
+static void glu_grad(qat_dst dgate, qat_dst dup, qat_src gate, qat_src up, qat_src dy,
+		     int64_t kind, int64_t n)
+{
+	loop3 *f = loops[kind].glu_grad;
+
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < div_up(n, CHUNK); c++) {
+		float bufs[5][CHUNK] __attribute__((aligned(64)));
+		const int64_t at = c * CHUNK, len = min64(CHUNK, n - at);
+
+		f(bufs[0], bufs[1], view_floats(bufs[2], gate.data, gate.dtype, at, len),
+		  view_floats(bufs[3], up.data, up.dtype, at, len),
+		  view_floats(bufs[4], dy.data, dy.dtype, at, len), len);
+		store_floats(dgate.data, dgate.dtype, at, bufs[0], len);
+		store_floats(dup.data, dup.dtype, at, bufs[1], len);
+	}
+}
+
+/* Every product rounded on its own: the same bits on all ISAs. */
+static void adamw_chunk(float *restrict p, const float *restrict g, float *restrict m,
+			float *restrict v, const float *h, int64_t n)
+{
+	const float lr = h[0], b1 = h[1], b2 = h[2], epsilon = h[3], decay = h[0] * h[4];
+	const float bc1 = h[5], bc2 = h[6], factor = h[7], c1 = 1.0f - b1, c2 = 1.0f - b2;
+
+	for (int64_t i = 0; i < n; i++) {
+		const float gi = factor * g[i], mi = b1 * m[i] + c1 * gi;
+		const float vi_ = b2 * v[i] + c2 * (gi * gi), pi = p[i] - decay * p[i];
+
+		m[i] = mi;
+		v[i] = vi_;
+		p[i] = pi - lr * ((mi / bc1) / (__builtin_sqrtf(vi_ / bc2) + epsilon));
+	}
+}
+
+static void adamw(float *p, const float *g, float *m, float *v, const float *hyper, int64_t n)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < div_up(n, CHUNK); c++) {
+		const int64_t at = c * CHUNK;
+
+		adamw_chunk(p + at, g + at, m + at, v + at, hyper, min64(CHUNK, n - at));
+	}
+}
+
+static double squares(const float *x, int64_t n)
+{
+	double lane[8] = { 0 }, sum = 0.0;
+	int64_t i = 0;
+
+	for (; i + 8 <= n; i += 8)
+		for (int j = 0; j < 8; j++)
+			lane[j] += (double)x[i + j] * (double)x[i + j];
+	for (int j = 0; i < n; i++, j++)
+		lane[j] += (double)x[i] * (double)x[i];
+	for (int j = 0; j < 8; j++)
+		sum += lane[j];
+	return sum;
+}
+
+/* A piece is a fixed number of chunks; there are never more than PIECES of them. */
+static double sum_squares(qat_src x, int64_t n)
+{
+	enum { PIECES = 256 };
+	const int64_t chunks = div_up(n, SUM_CHUNK), per = div_up(chunks, PIECES);
+	double part[PIECES] = { 0 }, sum = 0.0;
+
+#pragma omp parallel for schedule(static)
+	for (int64_t piece = 0; piece < PIECES; piece++) {
+		const int64_t end = min64(n, (piece + 1) * per * SUM_CHUNK);
+		double s = 0.0;
+
+		for (int64_t at = piece * per * SUM_CHUNK; at < end; at += CHUNK) {
+			const int64_t len = min64(CHUNK, end - at);
+			float buf[CHUNK];
+
+			s += squares(view_floats(buf, x.data, x.dtype, at, len), len);
+		}
+		part[piece] = s;
+	}
+	for (int i = 0; i < PIECES; i++)
+		sum += part[i];
+	return sum;
+}
+
+extern const qat_elementwise_kernels QAT_NAME(qat_elementwise);
+const qat_elementwise_kernels QAT_NAME(qat_elementwise) = {
+	.add = add, .mul = mul, .scale = scale, .act = act, .act_grad = act_grad,
+	.glu = glu, .glu_grad = glu_grad, .adamw = adamw, .sum_squares = sum_squares,
+};

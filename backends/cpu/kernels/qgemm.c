@@ -1,0 +1,572 @@
+/* qgemm.c - quantized products on integers, to the bit as the numeric contract 4 says. Per ISA.
+ *
+ *   y[m, n] = sum over groups j of fl(fl(sa sw) fl(I_j)),  I_j = sum (qa - za)(qw - zw)
+ *
+ * Packed weights: panels of LANES columns, [panel][k / STEP][LANES][STEP], k padded to
+ * STEP in every group. Where the ISA multiplies bytes they are stored as integer + 128,
+ * unsigned, for an instruction that takes unsigned x signed; else as 16-bit integers,
+ * whose pairs are multiplied and added without saturation. Zero points that fit are
+ * subtracted while packing, others corrected in the sums: modulo 2^32, which is exact
+ * as long as the result is an int32.
+ * Beside the codes: scale, 128 + zw, and the sum of (qw - zw), [panel][group][LANES].
+ */
+#include "kernels.h"
+#include "simd.h"
+
+#if defined __AVX512VNNI__
+enum { STEP = 4, TILE = 6, BYTES = 1, OFFSET = 128 };
+typedef int8_t xcode;
+typedef uint8_t wcode;
+#elif defined __AVX2__ || defined __SSE2__
+enum { STEP = 2, TILE = 4, BYTES = 2, OFFSET = 0 };
+typedef int16_t xcode;
+typedef int16_t wcode;
+#else
+enum { STEP = 2, TILE = 4, BYTES = 2, OFFSET = 0 };
+typedef int16_t xcode;
+typedef int16_t wcode;
+#endif
+
+enum { COLS = 2 * LANES, TASK_ROWS = 16 * TILE, TASK_PAIRS = 8 };
+
+typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
+typedef int32_t vi_any __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+QAT_INLINE vi vi_load(const void *p)
+{
+	return *(const vi_any *)p;
+}
+
+QAT_INLINE vi vi_set(int32_t x)
+{
+	return x - (vi){ 0 };
+}
+
+/* acc + the STEP products of each lane of w with the STEP codes at x. */
+QAT_INLINE vi dot_step(vi acc, vi w, const xcode *x)
+{
+	int32_t word;
+
+	memcpy(&word, x, 4);
+#if defined __AVX512VNNI__
+	return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(word));
+#elif defined __AVX2__
+	return acc + (vi)_mm256_madd_epi16((__m256i)w, _mm256_set1_epi32(word));
+#elif defined __SSE2__
+	return acc + (vi)__builtin_ia32_pmaddwd128(
+		(short __attribute__((vector_size(16))))w,
+		(short __attribute__((vector_size(16))))vi_set(word));
+#else
+	int16_t pairs[2 * LANES];
+
+	memcpy(pairs, &w, sizeof pairs);
+	for (int i = 0; i < LANES; i++)
+		acc[i] += pairs[2 * i] * x[0] + pairs[2 * i + 1] * x[1];
+	return acc;
+#endif
+}
+
+/* ---- integers of codes ---- */
+
+/* The integer 2^shift * value of each code (numerics.h qat_code_integer), less `zero`. */
+QAT_INLINE void integers(const qat_scheme *s, int16_t *restrict out, const uint8_t *restrict codes,
+			 int64_t n, int32_t zero)
+{
+	const int32_t mbits = s->mbits, one = 1 << mbits, emask = (1 << s->ebits) - 1;
+
+	if (s->grid == QAT_GRID_UNIFORM) {
+		for (int64_t i = 0; i < n; i++)
+			out[i] = (int16_t)((int8_t)codes[i] - zero);
+		return;
+	}
+	for (int64_t i = 0; i < n; i++) {
+		const int32_t e = codes[i] >> mbits & emask, m = codes[i] & (one - 1);
+		const int32_t a = (m + (e ? one : 0)) << (e ? e - 1 : 0);
+
+		out[i] = (int16_t)(codes[i] >> (s->ebits + mbits) & 1 ? -a : a);
+	}
+}
+
+/* Index of the block of element (r, c) in a scheme's scales. */
+static int64_t block_of(const qat_scheme *s, int64_t cols, int64_t r, int64_t c)
+{
+	const int64_t groups = s->block_cols ? cols / s->block_cols : 1;
+
+	return (s->block_rows ? r / s->block_rows : 0) * groups +
+	       (s->block_cols ? c / s->block_cols : 0);
+}
+
+static int32_t zero_of(const void *zero, int64_t block)
+{
+	return zero ? ((const int8_t *)zero)[block] : 0;
+}
+
+/* Both scales powers of two: the contract's I * 2^(ea + ew) is one rounding, which
+ * fl(fl(sa sw) fl(I)) is too unless it leaves the range of normal numbers. */
+static int both_pow2(const qat_qmm *p)
+{
+	return qat_scale_is_pow2(p->xs) && qat_scale_is_pow2(p->ws);
+}
+
+/* Extremes of the scales of blocks that are not all zero. */
+typedef struct scale_range { float lo, hi; } scale_range;
+
+static const scale_range no_range = { INFINITY, 0.0f };
+
+static void range_add(scale_range *r, float lo, float hi)
+{
+	r->lo = lo < r->lo ? lo : r->lo;
+	r->hi = hi > r->hi ? hi : r->hi;
+}
+
+/* A block of zeros adds nothing: any scale will do, and 1 cannot overflow. */
+static float kept_scale(const qat_qmm *p, float scale, int shift, int all_zero, scale_range *range)
+{
+	scale *= qat_pow2(-shift);
+	if (!both_pow2(p) || scale != scale)
+		return scale;
+	if (all_zero)
+		return 1.0f;
+	range_add(range, fabsf(scale), fabsf(scale));
+	return scale;
+}
+
+/* ---- weights ---- */
+
+static int64_t panel_bytes(const qat_qmm *p)
+{
+	return p->groups * p->group4 * LANES * BYTES;
+}
+
+/* Elements of a group on their way into a panel; k beyond the group is zero. */
+enum { PIECE = 512 };
+
+typedef struct packing {
+	const qat_qmm *p;
+	const uint8_t *codes;
+	const float *scale;
+	const void *zero;
+	char *packed;
+} packing;
+
+/* Piece [k0, k0 + n) of column `lane` of a panel's group; returns the sum of integers. */
+static int64_t pack_piece(wcode *panel, int lane, const qat_scheme *s, const uint8_t *codes,
+			  int64_t k0, int64_t n, int32_t zero, int *any)
+{
+	int16_t v[PIECE];
+	int64_t sum = 0;
+	int seen = 0;
+
+	integers(s, v, codes, n, zero);
+	for (int64_t i = 0; i < n; i++) {
+		sum += v[i];
+		seen |= v[i];
+	}
+	for (int64_t i = 0; i < n; i++)
+		panel[((k0 + i) / STEP * LANES + lane) * STEP + (k0 + i) % STEP] =
+			(wcode)(v[i] + OFFSET);
+	*any |= seen != 0;
+	return sum;
+}
+
+static void pack_group(const packing *w, int64_t panel, int64_t g, int lane, scale_range *range)
+{
+	const qat_qmm *p = w->p;
+	const int64_t n = panel * LANES + lane, at = (panel * p->groups + g) * LANES + lane;
+	const int64_t block = block_of(p->ws, p->k, n, g * p->group);
+	const int32_t zero = zero_of(w->zero, block), fold = p->w_zero ? 0 : zero;
+	wcode *out = (wcode *)(w->packed + 64 + panel * panel_bytes(p)) + g * p->group4 * LANES;
+	int64_t sum = 0;
+	int any = 0;
+
+	for (int64_t k = 0; k < p->group; k += PIECE)
+		sum += pack_piece(out, lane, p->ws, w->codes + n * p->k + g * p->group + k, k,
+				  min64(PIECE, p->group - k), fold, &any);
+	((float *)(w->packed + p->off_scale))[at] =
+		kept_scale(p, w->scale[block], p->w_shift, !any, range);
+	if (p->w_zero)
+		((int32_t *)(w->packed + p->off_zero))[at] = OFFSET + zero;
+	if (p->x_zero)
+		((int32_t *)(w->packed + p->off_sum))[at] =
+			(int32_t)(sum - (p->w_zero ? zero : 0) * p->group);
+}
+
+static scale_range pack_panel(const packing *w, int64_t panel)
+{
+	const qat_qmm *p = w->p;
+	scale_range range = no_range;
+
+	memset(w->packed + 64 + panel * panel_bytes(p), OFFSET, (size_t)panel_bytes(p));
+	for (int lane = 0; lane < LANES; lane++)
+		for (int64_t g = 0; g < p->groups; g++) {
+			const int64_t at = (panel * p->groups + g) * LANES + lane;
+
+			if (panel * LANES + lane < p->n) {
+				pack_group(w, panel, g, lane, &range);
+				continue;
+			}
+			((float *)(w->packed + p->off_scale))[at] = 0.0f;
+			if (p->w_zero)
+				((int32_t *)(w->packed + p->off_zero))[at] = OFFSET;
+			if (p->x_zero)
+				((int32_t *)(w->packed + p->off_sum))[at] = 0;
+		}
+	return range;
+}
+
+static void pack(const qat_qmm *p, void *packed, const void *codes, const float *scale,
+		 const void *zero)
+{
+	const packing w = { p, codes, scale, zero, packed };
+	float lo = INFINITY, hi = 0.0f;
+	scale_range range;
+
+#pragma omp parallel for schedule(static) reduction(min: lo) reduction(max: hi)
+	for (int64_t panel = 0; panel < div_up(p->n, COLS) * 2; panel++) {
+		const scale_range r = pack_panel(&w, panel);
+
+		lo = r.lo < lo ? r.lo : lo;
+		hi = r.hi > hi ? r.hi : hi;
+	}
+	range = (scale_range){ lo, hi };
+	memcpy(packed, &range, sizeof range);
+}
+
+/* ---- the other side ---- */
+
+/* x as the tiles want it: codes, and per row and group scale, sum of codes, zero point. */
+typedef struct xside {
+	const xcode *codes;
+	int64_t ld;
+	float *scale;
+	int32_t *sum, *zero;
+	xcode *own;
+} xside;
+
+static int64_t x_rows(const qat_qmm *p, int64_t m)
+{
+	return round_up(m * p->groups, 16);
+}
+
+static int64_t workspace(const qat_qmm *p, int64_t m)
+{
+	const int64_t codes = p->x_direct ? 0 : m * p->groups * p->group4 * BYTES;
+
+	return round_up(codes, 64) + 4 * x_rows(p, m) * (p->x_zero ? 3 : 2) + 64;
+}
+
+static void place_x(xside *x, const qat_qmm *p, const qat_qmm_args *a)
+{
+	const int64_t per = x_rows(p, a->m);
+
+	x->scale = a->workspace;
+	x->sum = (int32_t *)(x->scale + per);
+	x->zero = p->x_zero ? x->sum + per : NULL;
+	x->own = p->x_direct ? NULL : (xcode *)(x->sum + per * (p->x_zero ? 2 : 1));
+	x->codes = p->x_direct ? (const xcode *)a->x : x->own;
+	x->ld = p->x_direct ? p->k : p->groups * p->group4;
+}
+
+/* Sum of n codes as they are, and whether one is not zero. */
+QAT_INLINE int32_t sum_codes(const int8_t *restrict codes, int64_t n, int *any)
+{
+	int32_t sum = 0, seen = 0;
+
+	for (int64_t i = 0; i < n; i++) {
+		sum += codes[i];
+		seen |= codes[i];
+	}
+	*any = seen != 0;
+	return sum;
+}
+
+/* Codes of a group into x->own; returns their sum. */
+static int32_t spread_group(const xside *x, const qat_qmm *p, const uint8_t *codes, int64_t r,
+			    int64_t g, int32_t zero, int *any)
+{
+	xcode *out = x->own + r * x->ld + g * p->group4;
+	int32_t sum = 0, seen = 0;
+
+	for (int64_t k = 0; k < p->group; k += PIECE) {
+		const int64_t n = min64(PIECE, p->group - k);
+		int16_t v[PIECE];
+
+		integers(p->xs, v, codes + k, n, zero);
+		for (int64_t i = 0; i < n; i++) {
+			out[k + i] = (xcode)v[i];
+			sum += v[i];
+			seen |= v[i];
+		}
+	}
+	for (int64_t k = p->group; k < p->group4; k++)
+		out[k] = 0;
+	*any = seen != 0;
+	return sum;
+}
+
+static void prepare_group(const xside *x, const qat_qmm *p, const qat_qmm_args *a, int64_t r,
+			  int64_t g, scale_range *range)
+{
+	const int64_t at = r * p->groups + g, block = block_of(p->xs, p->k, r, g * p->group);
+	const int32_t zero = zero_of(a->x_zero, block);
+	const uint8_t *codes = (const uint8_t *)a->x + r * p->k + g * p->group;
+	int any;
+
+	if (p->x_direct && p->group == 32)
+		x->sum[at] = sum_codes((const int8_t *)codes, 32, &any);
+	else if (p->x_direct)
+		x->sum[at] = sum_codes((const int8_t *)codes, p->group, &any);
+	else
+		x->sum[at] = spread_group(x, p, codes, r, g, p->x_zero ? 0 : zero, &any);
+	x->scale[at] = kept_scale(p, a->x_scale[block], p->x_shift, !any, range);
+	if (p->x_zero)
+		x->zero[at] = zero;
+}
+
+static scale_range prepare(const xside *x, const qat_qmm *p, const qat_qmm_args *a)
+{
+	float lo = INFINITY, hi = 0.0f;
+
+#pragma omp parallel for schedule(static) reduction(min: lo) reduction(max: hi)
+	for (int64_t r = 0; r < a->m; r++) {
+		scale_range range = no_range;
+
+		for (int64_t g = 0; g < p->groups; g++)
+			prepare_group(x, p, a, r, g, &range);
+		lo = range.lo < lo ? range.lo : lo;
+		hi = range.hi > hi ? range.hi : hi;
+	}
+	return (scale_range){ lo, hi };
+}
+
+/* ---- tiles ---- */
+
+/* A tile of TILE rows and two panels: where its operands are. */
+typedef struct tile_at {
+	const xcode *x[TILE];
+	const float *x_scale[TILE];
+	const int32_t *x_sum[TILE], *x_zero[TILE];
+	const char *w[2];
+	const float *w_scale[2];
+	const int32_t *w_zero[2], *w_sum[2];
+} tile_at;
+
+/* What the sum starts with, so that it ends as the sum of (qa - za)(qw - zw). */
+QAT_INLINE vi start(const qat_qmm *p, const tile_at *t, int i, int j, int64_t g)
+{
+	vu acc = { 0 };
+
+	if (p->w_zero)
+		acc = -((vu)vi_load(t->w_zero[j] + g * LANES) * (uint32_t)t->x_sum[i][g]);
+	else if (OFFSET)
+		acc = (vu)vi_set((int32_t)(0u - (uint32_t)OFFSET * (uint32_t)t->x_sum[i][g]));
+	if (p->x_zero)
+		acc -= (vu)vi_load(t->w_sum[j] + g * LANES) * (uint32_t)t->x_zero[i][g];
+	return (vi)acc;
+}
+
+/* The sums of one group. */
+QAT_INLINE void tile_group(vi acc[TILE][2], const tile_at *t, int64_t first, int64_t steps)
+{
+	const char *w0 = t->w[0] + first * LANES * BYTES, *w1 = t->w[1] + first * LANES * BYTES;
+
+	for (int64_t s = 0; s < steps; s++) {
+		const vi a = vi_load(w0 + s * LANES * 4), b = vi_load(w1 + s * LANES * 4);
+
+#pragma GCC unroll 8
+		for (int i = 0; i < TILE; i++) {
+			const xcode *x = t->x[i] + first + s * STEP;
+
+			acc[i][0] = dot_step(acc[i][0], a, x);
+			acc[i][1] = dot_step(acc[i][1], b, x);
+		}
+	}
+}
+
+QAT_INLINE void tile_run(float out[TILE][COLS], const qat_qmm *p, const tile_at *t, int64_t groups,
+			 int64_t steps)
+{
+	vf sum[TILE][2];
+
+#pragma GCC unroll 8
+	for (int i = 0; i < TILE; i++)
+		sum[i][0] = sum[i][1] = vf_set(0.0f);
+	for (int64_t g = 0; g < groups; g++) {
+		vi acc[TILE][2];
+
+#pragma GCC unroll 8
+		for (int i = 0; i < TILE; i++)
+#pragma GCC unroll 2
+			for (int j = 0; j < 2; j++)
+				acc[i][j] = start(p, t, i, j, g);
+		tile_group(acc, t, g * steps * STEP, steps);
+#pragma GCC unroll 8
+		for (int i = 0; i < TILE; i++)
+#pragma GCC unroll 2
+			for (int j = 0; j < 2; j++) {
+				const vf s = vf_set(t->x_scale[i][g]) *
+					     vf_load(t->w_scale[j] + g * LANES);
+				const vf term = s * vf_from_int(acc[i][j]);
+
+				sum[i][j] = groups == 1 ? term : sum[i][j] + term;
+			}
+	}
+#pragma GCC unroll 8
+	for (int i = 0; i < TILE; i++)
+#pragma GCC unroll 2
+		for (int j = 0; j < 2; j++)
+			vf_store(out[i] + j * LANES, sum[i][j]);
+}
+
+static void tile_place(tile_at *t, const qat_qmm *p, const xside *x, const char *packed, int64_t m,
+		       int64_t row, int64_t pair)
+{
+	for (int i = 0; i < TILE; i++) {
+		const int64_t r = min64(row + i, m - 1);
+
+		t->x[i] = x->codes + r * x->ld;
+		t->x_scale[i] = x->scale + r * p->groups;
+		t->x_sum[i] = x->sum + r * p->groups;
+		t->x_zero[i] = p->x_zero ? x->zero + r * p->groups : NULL;
+	}
+	for (int j = 0; j < 2; j++) {
+		const int64_t panel = 2 * pair + j, at = panel * p->groups * LANES;
+
+		t->w[j] = packed + 64 + panel * panel_bytes(p);
+		t->w_scale[j] = (const float *)(packed + p->off_scale) + at;
+		t->w_zero[j] = (const int32_t *)(packed + p->off_zero) + at;
+		t->w_sum[j] = (const int32_t *)(packed + p->off_sum) + at;
+	}
+}
+
+/* One row of a finished tile to y. */
+static void finish_row(const qat_qmm_args *a, float *out, int64_t r, int64_t c, int64_t n)
+{
+	for (int64_t j = 0; a->bias && j < n; j++)
+		out[j] += a->bias[c + j];
+	store_floats(a->y.data, a->y.dtype, r * a->ldy + c, out, n);
+}
+
+static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
+		     int64_t pair)
+{
+	const int plain = !p->w_zero && !p->x_zero;
+	float out[TILE][COLS] __attribute__((aligned(64)));
+	tile_at t;
+
+	tile_place(&t, p, x, a->weight, a->m, row, pair);
+	if (plain && p->groups > 1 && p->group4 == 32) {
+		static const qat_qmm none;
+
+		tile_run(out, &none, &t, p->groups, 32 / STEP);
+	} else if (plain) {
+		static const qat_qmm none;
+
+		tile_run(out, &none, &t, p->groups, p->group4 / STEP);
+	} else {
+		tile_run(out, p, &t, p->groups, p->group4 / STEP);
+	}
+	for (int64_t i = 0; i < min64(TILE, a->m - row); i++)
+		finish_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
+}
+
+static void run_tiles(const qat_qmm *p, const qat_qmm_args *a, const xside *x)
+{
+	const int64_t pairs = div_up(p->n, COLS), down = div_up(a->m, TASK_ROWS);
+	const int64_t across = div_up(pairs, TASK_PAIRS);
+
+#pragma omp parallel for schedule(dynamic) collapse(2)
+	for (int64_t ti = 0; ti < down; ti++)
+		for (int64_t tj = 0; tj < across; tj++) {
+			const int64_t last = min64(pairs, (tj + 1) * TASK_PAIRS);
+			const int64_t end = min64(a->m, (ti + 1) * TASK_ROWS);
+
+			for (int64_t pair = tj * TASK_PAIRS; pair < last; pair++)
+				for (int64_t r = ti * TASK_ROWS; r < end; r += TILE)
+					one_tile(p, a, x, r, pair);
+		}
+}
+
+/* ---- one element after the other, sums in 64 bits ---- */
+
+static int64_t plain_sum(const qat_qmm *p, const xside *x, const char *packed, int64_t r,
+			 int64_t n, int64_t g)
+{
+	const int64_t panel = n / LANES, lane = n % LANES, at = (panel * p->groups + g) * LANES + lane;
+	const wcode *w = (const wcode *)(packed + 64 + panel * panel_bytes(p)) +
+			 g * p->group4 * LANES;
+	const int64_t zw = p->w_zero ? ((const int32_t *)(packed + p->off_zero))[at] : OFFSET;
+	const int64_t za = p->x_zero ? x->zero[r * p->groups + g] : 0;
+	const xcode *xc = x->codes + r * x->ld + g * p->group4;
+	int64_t sum = 0;
+
+	for (int64_t k = 0; k < p->group; k++)
+		sum += (xc[k] - za) * (w[(k / STEP * LANES + lane) * STEP + k % STEP] - zw);
+	return sum;
+}
+
+static float plain_term(const qat_qmm *p, int64_t sum, float sa, float sw)
+{
+	if (both_pow2(p))
+		return (float)((double)sum * sa * sw);
+	return sa * sw * (float)sum;
+}
+
+static float plain_element(const qat_qmm *p, const xside *x, const char *packed, int64_t r,
+			   int64_t n)
+{
+	const float *ws = (const float *)(packed + p->off_scale) +
+			  n / LANES * p->groups * LANES + n % LANES;
+	float y = 0.0f;
+
+	for (int64_t g = 0; g < p->groups; g++) {
+		const float term = plain_term(p, plain_sum(p, x, packed, r, n, g),
+					      x->scale[r * p->groups + g], ws[g * LANES]);
+
+		y = p->groups == 1 ? term : y + term;
+	}
+	return y;
+}
+
+static void run_plain(const qat_qmm *p, const qat_qmm_args *a, const xside *x)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < a->m; r++)
+		for (int64_t n = 0; n < p->n; n++) {
+			float y = plain_element(p, x, a->weight, r, n);
+
+			finish_row(a, &y, r, n, 1);
+		}
+}
+
+/* Whether fl(fl(sa sw) fl(I)) of powers of two might leave the normal numbers. */
+static int extreme(const qat_qmm *p, scale_range x, const void *packed)
+{
+	scale_range w;
+
+	memcpy(&w, packed, sizeof w);
+	if (!both_pow2(p) || !(x.hi > 0.0f) || !(w.hi > 0.0f))
+		return 0;
+	return (double)x.lo * w.lo < 0x1p-126 || (double)x.hi * w.hi > 0x1p100;
+}
+
+static void run(const qat_qmm *p, const qat_qmm_args *a)
+{
+	scale_range range;
+	xside x;
+
+	if (a->m < 1)
+		return;
+	place_x(&x, p, a);
+	range = prepare(&x, p, a);
+	if (p->kind == QAT_QMM_INT64 || extreme(p, range, a->weight))
+		run_plain(p, a, &x);
+	else
+		run_tiles(p, a, &x);
+}
+
+extern const qat_qmm_kernels QAT_NAME(qat_qmm);
+const qat_qmm_kernels QAT_NAME(qat_qmm) = {
+	.lanes = LANES, .step = STEP, .element = BYTES,
+	.pack = pack, .workspace = workspace, .run = run,
+};

@@ -1,0 +1,487 @@
+/* quantize.c - the generic quantize and dequantize, to the bit as numerics.h says. Per ISA.
+ *
+ * A block is met in runs: at most PIECE elements of one row. Runs of uniform and float
+ * grids are branch-free formulas; tables, and blocks that hold NaN or infinity under a
+ * given scale, go through numerics.h element by element.
+ */
+#include "kernels.h"
+#include "simd.h"
+
+enum { PIECE = 1024, PARTS = 64 };
+
+/* The blocks of a call, and where they are. */
+typedef struct quant_call {
+	const qat_quantize_args *a;
+	const qat_scheme *s;
+	int64_t block_rows, block_cols;
+	int64_t groups;			/* blocks in a row of blocks */
+} quant_call;
+
+typedef struct quant_block {
+	float scale, zero;
+	int exact;			/* 1: element by element */
+} quant_block;
+
+/* ---- statistics ---- */
+
+/* Signed integers in the order of floats, and back (NaN past infinity). */
+QAT_INLINE int32_t ordered(uint32_t u)
+{
+	return (int32_t)(u ^ ((uint32_t)((int32_t)u >> 31) & 0x7fffffffu));
+}
+
+QAT_INLINE uint32_t run_amax(const float *restrict x, int64_t n)
+{
+	uint32_t top = 0;
+
+#pragma omp simd reduction(max: top)
+	for (int64_t i = 0; i < n; i++) {
+		const uint32_t u = qat_f32_bits(x[i]) & 0x7fffffffu;
+
+		top = u > top ? u : top;
+	}
+	return top;
+}
+
+QAT_INLINE void run_range(qat_block_stats *b, const float *restrict x, int64_t n)
+{
+	int32_t lo = INT32_MAX, hi = INT32_MIN;
+
+#pragma omp simd reduction(min: lo) reduction(max: hi)
+	for (int64_t i = 0; i < n; i++) {
+		const int32_t v = ordered(qat_f32_bits(x[i]));
+
+		lo = v < lo ? v : lo;
+		hi = v > hi ? v : hi;
+	}
+	const float flo = qat_f32_from_bits((uint32_t)ordered((uint32_t)lo));
+	const float fhi = qat_f32_from_bits((uint32_t)ordered((uint32_t)hi));
+
+	b->lo = flo < b->lo ? flo : b->lo;
+	b->hi = fhi > b->hi ? fhi : b->hi;
+}
+
+static float first_of_magnitude(const float *x, uint32_t magnitude)
+{
+	while ((qat_f32_bits(*x) & 0x7fffffffu) != magnitude)
+		x++;
+	return *x;
+}
+
+QAT_INLINE void run_stats(const qat_scheme *s, qat_block_stats *b, const float *x, int64_t n)
+{
+	const uint32_t top = run_amax(x, n);
+	const float amax = qat_f32_from_bits(top);
+
+	b->bad |= top >= 0x7f800000u;
+	if (amax > b->amax) {
+		b->amax = amax;
+		if (s->scale_rule == QAT_SCALE_SIGNED)
+			b->extreme = first_of_magnitude(x, top);
+	}
+	if (s->scale_rule == QAT_SCALE_MINMAX || s->scale_rule == QAT_SCALE_FLOAT_ZERO)
+		run_range(b, x, n);
+}
+
+/* `later` comes after b in the order of elements. */
+static void merge_stats(qat_block_stats *b, const qat_block_stats *later)
+{
+	b->bad |= later->bad;
+	if (later->amax > b->amax) {
+		b->amax = later->amax;
+		b->extreme = later->extreme;
+	}
+	b->lo = later->lo < b->lo ? later->lo : b->lo;
+	b->hi = later->hi > b->hi ? later->hi : b->hi;
+}
+
+/* ---- codes of a run; inside[i] is 1 where the gradient passes ---- */
+
+QAT_INLINE void uniform_codes(const qat_scheme *s, int8_t *restrict codes,
+			      uint8_t *restrict inside, const float *restrict x, int64_t n,
+			      const quant_block *b)
+{
+	const float r = 1.0f / b->scale, far = 1e6f;
+	const int32_t lo = s->qmin, hi = s->qmax, z = (int32_t)b->zero;
+
+	for (int64_t i = 0; i < n; i++) {
+		const float v = x[i] * r, low = v > -far ? v : -far;
+		const int32_t q = (int32_t)round_near(low < far ? low : far) + z;
+		const int32_t up = q > lo ? q : lo;
+
+		codes[i] = (int8_t)(up < hi ? up : hi);
+		if (inside)
+			inside[i] = q >= lo && q <= hi;
+	}
+}
+
+QAT_INLINE void shifted_codes(const qat_scheme *s, int8_t *restrict codes,
+			      uint8_t *restrict inside, const float *restrict x, int64_t n,
+			      const quant_block *b)
+{
+	const float mid = (float)((s->qmax - s->qmin + 1) / 2), far = 1e6f;
+	const float base = b->zero - mid * b->scale, scale = b->scale;
+	const int32_t lo = s->qmin, hi = s->qmax;
+
+	for (int64_t i = 0; i < n; i++) {
+		const float v = (x[i] - base) / scale, low = v > -far ? v : -far;
+		const int32_t q = (int32_t)round_near(low < far ? low : far) + lo;
+		const int32_t up = q > lo ? q : lo;
+
+		codes[i] = (int8_t)(up < hi ? up : hi);
+		if (inside)
+			inside[i] = q >= lo && q <= hi;
+	}
+}
+
+/* Rounding to multiples of 2^(e - mbits) by adding 1.5 * 2^(e - mbits + 23). */
+QAT_INLINE void float_codes(const qat_scheme *s, uint8_t *restrict codes,
+			    uint8_t *restrict inside, const float *restrict x, int64_t n,
+			    const quant_block *b)
+{
+	const int32_t bias = (1 << (s->ebits - 1)) - 1, emin = 1 - bias, mbits = s->mbits;
+	const int32_t sign_at = s->ebits + mbits, drop = 23 - mbits;
+	const float r = 1.0f / b->scale, top = s->largest, limit = 2.0f * top;
+	const float units = qat_pow2(mbits - emin), normal = qat_pow2(emin);
+
+	for (int64_t i = 0; i < n; i++) {
+		const float m = fabsf(x[i]), y0 = m < 1.17549435e-38f ? 0.0f : m * r;
+		const float y = y0 < limit ? y0 : limit;
+		const int32_t e0 = (int32_t)(qat_f32_bits(y) >> 23) - 127;
+		const int32_t e = e0 < emin ? emin : e0;
+		const float big = qat_f32_from_bits((uint32_t)(e + drop + 127) << 23 | 0x400000u);
+		const float a0 = (y + big) - big, a = a0 > top ? top : a0;
+		const int32_t small = (int32_t)((a < normal ? a : 0.0f) * units);
+		const int32_t large = (int32_t)(qat_f32_bits(a) >> drop) - ((127 - bias) << mbits);
+		const int32_t sign = (int32_t)(qat_f32_bits(x[i]) >> 31) << sign_at;
+
+		codes[i] = (uint8_t)(sign | (a < normal ? small : large));
+		if (inside)
+			inside[i] = a0 <= top;
+	}
+}
+
+static void exact_codes(const qat_scheme *s, uint8_t *codes, uint8_t *inside, const float *x,
+			int64_t n, const quant_block *b)
+{
+	for (int64_t i = 0; i < n; i++) {
+		int in;
+
+		codes[i] = qat_code(s, x[i], b->scale, b->zero, &in);
+		if (inside)
+			inside[i] = (uint8_t)in;
+	}
+}
+
+QAT_INLINE void run_codes(const qat_scheme *s, uint8_t *codes, uint8_t *inside, const float *x,
+			  int64_t n, const quant_block *b)
+{
+	if (b->scale != b->scale) {
+		memset(codes, 0, (size_t)n);
+		if (inside)
+			memset(inside, 1, (size_t)n);
+	} else if (b->exact || s->grid == QAT_GRID_TABLE) {
+		exact_codes(s, codes, inside, x, n, b);
+	} else if (s->grid == QAT_GRID_FLOAT) {
+		float_codes(s, codes, inside, x, n, b);
+	} else if (s->zero == QAT_ZERO_FLOAT) {
+		shifted_codes(s, (int8_t *)codes, inside, x, n, b);
+	} else {
+		uniform_codes(s, (int8_t *)codes, inside, x, n, b);
+	}
+}
+
+/* Bits of columns c .. c + n - 1; the row of the mask was cleared before. */
+static void mask_bits(uint8_t *mask, const uint8_t *inside, int64_t c, int64_t n)
+{
+	int64_t i = 0;
+
+	for (; i < n && (c + i) % 8; i++)
+		mask[(c + i) / 8] |= (uint8_t)(inside[i] << (c + i) % 8);
+	for (; i + 8 <= n; i += 8) {
+		unsigned byte = 0;
+
+		for (int j = 0; j < 8; j++)
+			byte |= (unsigned)inside[i + j] << j;
+		mask[(c + i) / 8] = (uint8_t)byte;
+	}
+	for (; i < n; i++)
+		mask[(c + i) / 8] |= (uint8_t)(inside[i] << (c + i) % 8);
+}
+
+/* ---- blocks ---- */
+
+/* Scale and zero of a block from its statistics, or as given, and where they go. */
+QAT_INLINE quant_block settle(const quant_call *q, int64_t index, const qat_block_stats *b)
+{
+	const qat_quantize_args *a = q->a;
+	const int integer = q->s->zero == QAT_ZERO_INT, shifted = q->s->zero == QAT_ZERO_FLOAT;
+	quant_block out = { .exact = 0 };
+
+	if (a->given_scale) {
+		out.scale = a->given_scale[index];
+		if (a->given_zero && integer)
+			out.zero = ((const int8_t *)a->given_zero)[index];
+		if (a->given_zero && shifted)
+			out.zero = ((const float *)a->given_zero)[index];
+		out.exact = b->bad;
+		return out;
+	}
+	out.scale = qat_block_scale(q->s, b, &out.zero);
+	a->scale[index] = out.scale;
+	if (a->zero && integer)
+		((int8_t *)a->zero)[index] = (int8_t)out.zero;
+	if (a->zero && shifted)
+		((float *)a->zero)[index] = out.zero;
+	return out;
+}
+
+/* A run of at most PIECE elements. */
+QAT_INLINE void code_run(const quant_call *q, const float *x, int64_t r, int64_t c, int64_t n,
+			 const quant_block *b)
+{
+	const qat_quantize_args *a = q->a;
+	uint8_t *codes = (uint8_t *)a->codes + r * a->cols + c;
+	uint8_t inside[PIECE];
+
+	if (!a->mask) {
+		run_codes(q->s, codes, NULL, x, n, b);
+		return;
+	}
+	run_codes(q->s, codes, inside, x, n, b);
+	mask_bits(a->mask + r * div_up(a->cols, 8), inside, c, n);
+}
+
+static void row_stats(const quant_call *q, qat_block_stats *b, int64_t r, int64_t c)
+{
+	const qat_src x = q->a->x;
+	float buf[PIECE];
+
+	for (int64_t i = 0; i < q->block_cols; i += PIECE) {
+		const int64_t n = min64(PIECE, q->block_cols - i);
+
+		run_stats(q->s, b, view_floats(buf, x.data, x.dtype, r * q->a->cols + c + i, n), n);
+	}
+}
+
+static void row_codes(const quant_call *q, int64_t r, int64_t c, const quant_block *b)
+{
+	const qat_src x = q->a->x;
+	float buf[PIECE];
+
+	for (int64_t i = 0; i < q->block_cols; i += PIECE) {
+		const int64_t n = min64(PIECE, q->block_cols - i);
+
+		code_run(q, view_floats(buf, x.data, x.dtype, r * q->a->cols + c + i, n), r, c + i,
+			 n, b);
+	}
+}
+
+/* A block of one row: read, measured and coded while it is near. */
+QAT_INLINE int short_block(const quant_call *q, int64_t r, int64_t g, int64_t n)
+{
+	const int64_t c = g * n;
+	const qat_src src = q->a->x;
+	float buf[PIECE];
+	const float *x = view_floats(buf, src.data, src.dtype, r * q->a->cols + c, n);
+	qat_block_stats b;
+	quant_block k;
+
+	qat_stats_init(&b);
+	run_stats(q->s, &b, x, n);
+	k = settle(q, r * q->groups + g, &b);
+	code_run(q, x, r, c, n, &k);
+	return b.bad;
+}
+
+static int long_block(const quant_call *q, int64_t r, int64_t g)
+{
+	qat_block_stats b;
+	quant_block k;
+
+	qat_stats_init(&b);
+	row_stats(q, &b, r, g * q->block_cols);
+	k = settle(q, r * q->groups + g, &b);
+	row_codes(q, r, g * q->block_cols, &k);
+	return b.bad;
+}
+
+static int quantize_row(const quant_call *q, int64_t r)
+{
+	int bad = 0;
+
+	for (int64_t g = 0; g < q->groups; g++) {
+		if (q->block_cols == 32)
+			bad |= short_block(q, r, g, 32);
+		else if (q->block_cols <= PIECE)
+			bad |= short_block(q, r, g, q->block_cols);
+		else
+			bad |= long_block(q, r, g);
+	}
+	return bad;
+}
+
+/* A block of many rows: statistics of PARTS parts, put together in their order. */
+static int tall_block(const quant_call *q, int64_t s, int64_t g)
+{
+	const int64_t first = s * q->block_rows, per = div_up(q->block_rows, PARTS);
+	const int64_t end = first + q->block_rows, c = g * q->block_cols;
+	qat_block_stats part[PARTS];
+	quant_block k;
+
+#pragma omp parallel for schedule(static)
+	for (int64_t p = 0; p < PARTS; p++) {
+		qat_stats_init(part + p);
+		for (int64_t r = first + p * per; r < min64(end, first + (p + 1) * per); r++)
+			row_stats(q, part + p, r, c);
+	}
+	for (int p = 1; p < PARTS; p++)
+		merge_stats(part, part + p);
+	k = settle(q, s * q->groups + g, part);
+#pragma omp parallel for schedule(static)
+	for (int64_t r = first; r < end; r++)
+		row_codes(q, r, c, &k);
+	return part->bad;
+}
+
+static int quantize(const qat_quantize_args *a)
+{
+	const qat_scheme *s = a->scheme;
+	quant_call q = { .a = a, .s = s };
+	int bad = 0;
+
+	q.block_rows = s->block_rows ? s->block_rows : max64(a->rows, 1);
+	q.block_cols = s->block_cols ? s->block_cols : max64(a->cols, 1);
+	q.groups = a->cols / q.block_cols;
+	if (a->mask)
+		memset(a->mask, 0, (size_t)(a->rows * div_up(a->cols, 8)));
+	if (q.block_rows == 1) {
+#pragma omp parallel for schedule(static) reduction(|: bad)
+		for (int64_t r = 0; r < a->rows; r++)
+			bad |= quantize_row(&q, r);
+		return bad;
+	}
+	for (int64_t i = 0; i < a->rows / q.block_rows; i++)
+		for (int64_t g = 0; g < q.groups; g++)
+			bad |= tall_block(&q, i, g);
+	return bad;
+}
+
+/* ---- back ---- */
+
+typedef struct dequant_call {
+	const qat_dequantize_args *d;
+	int64_t block_rows, block_cols, groups;
+	float value[256];		/* of a code, float grids and tables */
+} dequant_call;
+
+QAT_INLINE void run_values(const dequant_call *q, float *restrict y,
+			   const uint8_t *restrict codes, int64_t n, float scale, int64_t block)
+{
+	const qat_scheme *s = q->d->scheme;
+	const int8_t *restrict k = (const int8_t *)codes;
+
+	if (s->grid != QAT_GRID_UNIFORM) {
+		for (int64_t i = 0; i < n; i++)
+			y[i] = scale * q->value[codes[i]];
+	} else if (s->zero == QAT_ZERO_FLOAT) {
+		const float zero = q->d->zero ? ((const float *)q->d->zero)[block] : 0.0f;
+		const int32_t base = s->qmin + (s->qmax - s->qmin + 1) / 2;
+
+		for (int64_t i = 0; i < n; i++)
+			y[i] = (float)(k[i] - base) * scale + zero;
+	} else {
+		const int32_t zero = q->d->zero ? ((const int8_t *)q->d->zero)[block] : 0;
+
+		for (int64_t i = 0; i < n; i++)
+			y[i] = scale * (float)(k[i] - zero);
+	}
+}
+
+static void dequantize_row(const dequant_call *q, int64_t r)
+{
+	const qat_dequantize_args *d = q->d;
+	float buf[PIECE];
+
+	for (int64_t c = 0; c < d->cols;) {
+		const int64_t g = c / q->block_cols, block = r / q->block_rows * q->groups + g;
+		const int64_t n = min64(PIECE, (g + 1) * q->block_cols - c);
+		const uint8_t *codes = (const uint8_t *)d->codes + r * d->cols + c;
+
+		run_values(q, buf, codes, n, d->scale[block], block);
+		store_floats(d->y.data, d->y.dtype, r * d->cols + c, buf, n);
+		c += n;
+	}
+}
+
+static void dequantize(const qat_dequantize_args *d)
+{
+	const qat_scheme *s = d->scheme;
+	dequant_call q = { .d = d };
+
+	q.block_rows = s->block_rows ? s->block_rows : max64(d->rows, 1);
+	q.block_cols = s->block_cols ? s->block_cols : max64(d->cols, 1);
+	q.groups = d->cols / q.block_cols;
+	for (int i = 0; s->grid == QAT_GRID_FLOAT && i < 256; i++)
+		q.value[i] = qat_float_value(s, (uint8_t)i);
+	for (int i = 0; s->grid == QAT_GRID_TABLE && i < 1 << s->bits; i++)
+		q.value[i] = s->table[i];
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < d->rows; r++)
+		dequantize_row(&q, r);
+}
+
+/* ---- mask, cast ---- */
+
+static void mask(qat_dst y, qat_src g, const uint8_t *bits, int64_t rows, int64_t cols)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < rows; r++) {
+		const uint8_t *m = bits + r * div_up(cols, 8);
+
+		for (int64_t c = 0; c < cols; c += PIECE) {
+			const int64_t n = min64(PIECE, cols - c);
+			float in[PIECE], out[PIECE];
+			const float *x = view_floats(in, g.data, g.dtype, r * cols + c, n);
+
+			for (int64_t i = 0; i < n; i++)
+				out[i] = m[(c + i) >> 3] >> (i & 7) & 1 ? x[i] : 0.0f;
+			store_floats(y.data, y.dtype, r * cols + c, out, n);
+		}
+	}
+}
+
+static void load_any(float *out, qat_src x, int64_t at, int64_t n)
+{
+	if (x.dtype != QAT_F16) {
+		load_floats(out, x.data, x.dtype, at, n);
+		return;
+	}
+	for (int64_t i = 0; i < n; i++)
+		out[i] = qat_f16_to_f32(((const uint16_t *)x.data)[at + i]);
+}
+
+static void store_any(qat_dst y, const float *in, int64_t at, int64_t n)
+{
+	if (y.dtype != QAT_F16) {
+		store_floats(y.data, y.dtype, at, in, n);
+		return;
+	}
+	for (int64_t i = 0; i < n; i++)
+		((uint16_t *)y.data)[at + i] = qat_f32_to_f16(in[i]);
+}
+
+static void cast(qat_dst y, qat_src x, int64_t n)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < div_up(n, PIECE); c++) {
+		const int64_t at = c * PIECE, len = min64(PIECE, n - at);
+		float buf[PIECE];
+
+		load_any(buf, x, at, len);
+		store_any(y, buf, at, len);
+	}
+}
+
+extern const qat_quantize_kernels QAT_NAME(qat_quantize);
+const qat_quantize_kernels QAT_NAME(qat_quantize) = { quantize, dequantize, mask, cast };

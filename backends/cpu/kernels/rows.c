@@ -1,0 +1,268 @@
+/* rows.c - rotary positions, embedding, cross entropy, columns, sums over rows. Per ISA. */
+#include "kernels.h"
+#include "vmath.h"
+
+enum { PIECE = 1024, ROW_CHUNK = 64, WIDE = 16 };
+
+/* ---- rope ---- */
+
+/* n pairs (a, b) turned by the angle of (cosine, sine). */
+static void turn(float *restrict ya, float *restrict yb, const float *restrict a,
+		 const float *restrict b, const float *restrict cosine,
+		 const float *restrict sine, float sign, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++) {
+		const float s = sign * sine[i];
+
+		ya[i] = a[i] * cosine[i] - b[i] * s;
+		yb[i] = b[i] * cosine[i] + a[i] * s;
+	}
+}
+
+static void rope(qat_dst y, qat_src x, const float *cosine, const float *sine, int64_t rows,
+		 int64_t length, int64_t heads, int64_t head_dim, int inverse)
+{
+	const int64_t half = head_dim / 2;
+	const float sign = inverse ? -1.0f : 1.0f;
+
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < rows; r++)
+		for (int64_t p = 0; p < heads * half; p += min64(PIECE, half - p % half)) {
+			const int64_t i = p % half, n = min64(PIECE, half - i);
+			const int64_t at = r * heads * head_dim + p / half * head_dim + i;
+			const int64_t turned = r % length * half + i;
+			float in[2][PIECE], out[2][PIECE];
+
+			turn(out[0], out[1], view_floats(in[0], x.data, x.dtype, at, n),
+			     view_floats(in[1], x.data, x.dtype, at + half, n),
+			     cosine + turned, sine + turned, sign, n);
+			store_floats(y.data, y.dtype, at, out[0], n);
+			store_floats(y.data, y.dtype, at + half, out[1], n);
+		}
+}
+
+/* ---- embedding ---- */
+
+static void embedding(qat_dst y, qat_src table, const int32_t *ids, int64_t n, int64_t c,
+		      int64_t v)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < n; r++) {
+		const int inside = ids[r] >= 0 && ids[r] < v;
+
+		for (int64_t i = 0; i < c; i += PIECE) {
+			const int64_t len = min64(PIECE, c - i);
+			float buf[PIECE];
+
+			if (inside)
+				load_floats(buf, table.data, table.dtype, ids[r] * c + i, len);
+			for (int64_t j = 0; !inside && j < len; j++)
+				buf[j] = NAN;
+			store_floats(y.data, y.dtype, r * c + i, buf, len);
+		}
+	}
+}
+
+static int64_t embedding_grad_workspace(int64_t n, int64_t v)
+{
+	return 4 * (n + v + 1);
+}
+
+/* List of the rows of each id, in order: first[id] .. first[id + 1] of rows. */
+static void list_rows(int32_t *first, int32_t *rows, const int32_t *ids, int64_t n, int64_t v)
+{
+	memset(first, 0, (size_t)(v + 1) * 4);
+	for (int64_t r = 0; r < n; r++)
+		if (ids[r] >= 0 && ids[r] < v)
+			first[ids[r]]++;
+	for (int64_t id = 1; id <= v; id++)
+		first[id] += first[id - 1];
+	for (int64_t r = n; r-- > 0;)
+		if (ids[r] >= 0 && ids[r] < v)
+			rows[--first[ids[r]]] = (int32_t)r;
+}
+
+static void embedding_grad(float *dtable, const int32_t *ids, qat_src dy, const float *addend,
+			   int64_t n, int64_t c, int64_t v, void *workspace)
+{
+	int32_t *first = workspace, *rows = first + v + 1;
+
+	list_rows(first, rows, ids, n, v);
+#pragma omp parallel for schedule(static)
+	for (int64_t id = 0; id < v; id++) {
+		float *out = dtable + id * c;
+
+		if (!addend)
+			memset(out, 0, (size_t)c * 4);
+		else if (addend != dtable)
+			memcpy(out, addend + id * c, (size_t)c * 4);
+		for (int32_t k = first[id]; k < first[id + 1]; k++)
+			for (int64_t i = 0; i < c; i += PIECE) {
+				const int64_t len = min64(PIECE, c - i);
+				float buf[PIECE];
+				const float *d = view_floats(buf, dy.data, dy.dtype,
+							     rows[k] * c + i, len);
+
+				for (int64_t j = 0; j < len; j++)
+					out[i + j] += d[j];
+			}
+	}
+}
+
+/* ---- cross entropy ---- */
+
+/* Largest of x, the first where several are. A NaN makes it NaN. */
+static float largest(const float *restrict x, int64_t n, int32_t *at)
+{
+	float lane[WIDE], best;
+	int64_t i = 0;
+	int nan = 0;
+
+	for (int j = 0; j < WIDE; j++)
+		lane[j] = -INFINITY;
+	for (; i + WIDE <= n; i += WIDE)
+		for (int j = 0; j < WIDE; j++) {
+			const float v = x[i + j];
+
+			nan |= v != v;
+			lane[j] = v > lane[j] ? v : lane[j];
+		}
+	for (int j = 0; i < n; i++, j++) {
+		nan |= x[i] != x[i];
+		lane[j] = x[i] > lane[j] ? x[i] : lane[j];
+	}
+	best = lane[0];
+	for (int j = 1; j < WIDE; j++)
+		best = lane[j] > best ? lane[j] : best;
+	for (i = 0; i + 1 < n && x[i] != best;)
+		i++;
+	*at = nan ? 0 : (int32_t)i;
+	return nan ? NAN : best;
+}
+
+static double sum_exp(const float *restrict x, float shift, int64_t n)
+{
+	double sum = 0.0;
+
+	for (int64_t i0 = 0; i0 < n; i0 += PIECE) {
+		const int64_t end = min64(n, i0 + PIECE);
+		float lane[WIDE] = { 0 };
+		int64_t i = i0;
+
+		for (; i + WIDE <= end; i += WIDE)
+			for (int j = 0; j < WIDE; j++)
+				lane[j] += vexp(x[i + j] - shift);
+		for (int j = 0; i < end; i++, j++)
+			lane[j] += vexp(x[i] - shift);
+		for (int j = 0; j < WIDE; j++)
+			sum += lane[j];
+	}
+	return sum;
+}
+
+static void cross_entropy(float *nll, float *lse, int32_t *argmax, const float *logits,
+			  int64_t ld, const int32_t *labels, int64_t n, int64_t v)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < n; r++) {
+		const float *x = logits + r * ld;
+		int32_t best;
+		const float top = largest(x, v, &best);
+
+		lse[r] = top + (float)log(sum_exp(x, top, v));
+		if (argmax)
+			argmax[r] = best;
+		nll[r] = labels[r] < 0 ? 0.0f : labels[r] >= v ? NAN : lse[r] - x[labels[r]];
+	}
+}
+
+static void cross_entropy_grad(qat_dst d, const float *logits, int64_t ld, const int32_t *labels,
+			       const float *lse, const float *g, int64_t n, int64_t v)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < n; r++) {
+		const float *x = logits + r * ld;
+		const float gr = labels[r] < 0 ? 0.0f : g[r], shift = lse[r];
+
+		for (int64_t i = 0; i < v; i += PIECE) {
+			const int64_t len = min64(PIECE, v - i), hot = labels[r] - i;
+			float out[PIECE];
+
+			for (int64_t j = 0; j < len; j++)
+				out[j] = gr * vexp(x[i + j] - shift);
+			if (labels[r] < 0)
+				memset(out, 0, (size_t)len * 4);
+			else if (hot >= 0 && hot < len)
+				out[hot] = gr * (vexp(x[labels[r]] - shift) - 1.0f);
+			store_floats(d.data, d.dtype, r * v + i, out, len);
+		}
+	}
+}
+
+/* ---- columns and rows ---- */
+
+static void copy_columns(qat_dst y, int64_t ldy, int64_t at, qat_src x, int64_t ldx,
+			 int64_t first, int64_t rows, int64_t width)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < rows; r++)
+		for (int64_t i = 0; i < width; i += PIECE) {
+			const int64_t len = min64(PIECE, width - i);
+			float buf[PIECE];
+
+			store_floats(y.data, y.dtype, r * ldy + at + i,
+				     view_floats(buf, x.data, x.dtype, r * ldx + first + i, len),
+				     len);
+		}
+}
+
+static int64_t reduce_rows_workspace(int64_t rows, int64_t c)
+{
+	return 4 * div_up(rows, ROW_CHUNK) * c;
+}
+
+static void reduce_chunk(float *restrict sum, qat_src x, int64_t first, int64_t end, int64_t c)
+{
+	memset(sum, 0, (size_t)c * 4);
+	for (int64_t r = first; r < end; r++)
+		for (int64_t i = 0; i < c; i += PIECE) {
+			const int64_t len = min64(PIECE, c - i);
+			float buf[PIECE];
+			const float *v = view_floats(buf, x.data, x.dtype, r * c + i, len);
+
+			for (int64_t j = 0; j < len; j++)
+				sum[i + j] += v[j];
+		}
+}
+
+static void reduce_rows(float *y, qat_src x, const float *addend, int64_t rows, int64_t c,
+			void *workspace)
+{
+	const int64_t chunks = div_up(rows, ROW_CHUNK);
+	float *part = workspace;
+
+#pragma omp parallel for schedule(static)
+	for (int64_t k = 0; k < chunks; k++)
+		reduce_chunk(part + k * c, x, k * ROW_CHUNK, min64(rows, (k + 1) * ROW_CHUNK), c);
+#pragma omp parallel for schedule(static)
+	for (int64_t i = 0; i < c; i++) {
+		float sum = 0.0f;
+
+		for (int64_t k = 0; k < chunks; k++)
+			sum += part[k * c + i];
+		y[i] = addend ? sum + addend[i] : sum;
+	}
+}
+
+extern const qat_row_kernels QAT_NAME(qat_row);
+const qat_row_kernels QAT_NAME(qat_row) = {
+	.rope = rope,
+	.embedding = embedding,
+	.embedding_grad_workspace = embedding_grad_workspace,
+	.embedding_grad = embedding_grad,
+	.cross_entropy = cross_entropy,
+	.cross_entropy_grad = cross_entropy_grad,
+	.copy_columns = copy_columns,
+	.reduce_rows_workspace = reduce_rows_workspace,
+	.reduce_rows = reduce_rows,
+};

@@ -1,0 +1,140 @@
+/* simd.h - vectors of floats as wide as the ISA has them, and what every file that is
+ * compiled per ISA shares. One source serves all: vector extensions of the compiler.
+ */
+#ifndef QAT_CPU_SIMD_H
+#define QAT_CPU_SIMD_H
+
+#include <qatrun/numerics.h>
+
+#if defined __AVX512F__ || defined __AVX2__
+#include <immintrin.h>
+#endif
+
+#define QAT_JOIN_(a, b) a##_##b
+#define QAT_JOIN(a, b) QAT_JOIN_(a, b)
+/* The name of an object that every ISA has of its own: QAT_NAME(qat_gemm). */
+#define QAT_NAME(stem) QAT_JOIN(stem, QAT_ISA)
+
+#define QAT_INLINE static inline __attribute__((always_inline))
+
+#if defined __AVX512F__
+enum { LANES = 16 };
+#elif defined __AVX2__
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+
+typedef float vf __attribute__((vector_size(LANES * 4)));
+typedef int32_t vi __attribute__((vector_size(LANES * 4)));
+typedef float vf_any __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+QAT_INLINE vf vf_load(const float *p)
+{
+	return *(const vf_any *)p;
+}
+
+QAT_INLINE void vf_store(float *p, vf v)
+{
+	*(vf_any *)p = v;
+}
+
+#if defined __AVX512F__
+QAT_INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
+QAT_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+QAT_INLINE vf vf_from_int(vi a) { return _mm512_cvtepi32_ps((__m512i)a); }
+#elif defined __AVX2__ && defined __FMA__
+QAT_INLINE vf vf_set(float x) { return _mm256_set1_ps(x); }
+QAT_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+QAT_INLINE vf vf_from_int(vi a) { return _mm256_cvtepi32_ps((__m256i)a); }
+#else
+QAT_INLINE vf vf_set(float x) { return (vf){ x, x, x, x }; }
+QAT_INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
+QAT_INLINE vf vf_from_int(vi a) { return __builtin_convertvector(a, vf); }
+#endif
+
+/* a * b + c, fused where the ISA does that at no cost. */
+QAT_INLINE float madd(float a, float b, float c)
+{
+#ifdef __FMA__
+	return __builtin_fmaf(a, b, c);
+#else
+	return a * b + c;
+#endif
+}
+
+/* Nearest integer of |x| < 2^22, half to even, by the addition's own rounding. */
+QAT_INLINE float round_near(float x)
+{
+	const float big = 12582912.0f;		/* 1.5 * 2^23 */
+
+	return (x + big) - big;
+}
+
+QAT_INLINE int64_t div_up(int64_t a, int64_t b)
+{
+	return (a + b - 1) / b;
+}
+
+QAT_INLINE int64_t round_up(int64_t a, int64_t b)
+{
+	return div_up(a, b) * b;
+}
+
+QAT_INLINE int64_t min64(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+QAT_INLINE int64_t max64(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Bits of the bf16 nearest to x: qat_f32_to_bf16 without branches. */
+QAT_INLINE uint16_t bf16_of(float x)
+{
+	const uint32_t u = qat_f32_bits(x);
+	const uint32_t r = (u + 0x7fffu + (u >> 16 & 1u)) >> 16, nan = u >> 16 | 0x40u;
+
+	return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? nan : r);
+}
+
+/* n floats from element `at` of x. */
+QAT_INLINE void load_floats(float *restrict out, const void *x, uint32_t dtype, int64_t at,
+			    int64_t n)
+{
+	if (dtype == QAT_F32) {
+		memcpy(out, (const float *)x + at, (size_t)n * 4);
+	} else {
+		const uint16_t *restrict h = (const uint16_t *)x + at;
+
+		for (int64_t i = 0; i < n; i++)
+			out[i] = qat_f32_from_bits((uint32_t)h[i] << 16);
+	}
+}
+
+QAT_INLINE void store_floats(void *y, uint32_t dtype, int64_t at, const float *restrict in,
+			     int64_t n)
+{
+	if (dtype == QAT_F32) {
+		memcpy((float *)y + at, in, (size_t)n * 4);
+	} else {
+		uint16_t *restrict h = (uint16_t *)y + at;
+
+		for (int64_t i = 0; i < n; i++)
+			h[i] = bf16_of(in[i]);
+	}
+}
+
+/* Floats from element `at` of x: in place, or widened into buf. */
+QAT_INLINE const float *view_floats(float *buf, const void *x, uint32_t dtype, int64_t at,
+				    int64_t n)
+{
+	if (dtype == QAT_F32)
+		return (const float *)x + at;
+	load_floats(buf, x, dtype, at, n);
+	return buf;
+}
+
+#endif

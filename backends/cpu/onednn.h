@@ -1,0 +1,14 @@
+/* onednn.h - products by oneDNN, prepared once per shape. Without oneDNN qat_onednn_new
+ * returns QAT_ENOTSUP, with no message. */
+#ifndef QAT_CPU_ONEDNN_H
+#define QAT_CPU_ONEDNN_H
+
+#include "kernels/kernels.h"
+
+typedef struct qat_onednn qat_onednn;
+
+int qat_onednn_new(qat_onednn **out);
+void qat_onednn_free(qat_onednn *o);
+int qat_onednn_matmul(qat_onednn *o, const qat_gemm_args *g);
+
+#endif
