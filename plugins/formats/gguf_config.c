@@ -263,7 +263,7 @@ int qat_gguf_config(char **out, const qat_gguf *g)
 	if (!rc)
 		rc = common_set(config, g);
 	if (!rc) {
-		*out = json_dumps(config, JSON_INDENT(2));
+		*out = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 		if (!*out)
 			rc = qat_fail(QAT_ENOMEM, "%s: out of memory", g->path);
 	}
