@@ -138,8 +138,8 @@ static int add_text(jsonl_set *s, const json_t *text, const jsonl_options *o,
 			 (int64_t)json_string_length(text), &ids, &n);
 	if (!rc && o->add_bos)
 		rc = push(s, env->bos, env->bos, env, w);
-	/* One past the length: the last token's label. */
-	for (int64_t i = 0; i < n && i <= s->length && !rc; i++)
+	/* One past the length, BOS included: the last token's label. */
+	for (int64_t i = 0; i < n && i + o->add_bos <= s->length && !rc; i++)
 		rc = push(s, ids[i], ids[i], env, w);
 	if (ids)
 		env->release(env->context, ids);
