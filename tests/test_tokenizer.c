@@ -390,7 +390,8 @@ decodings[] = {
 	{ FALLBACK, { 5, 0, 6, 6 }, 4, "\ufffda\ufffd\ufffd" },
 	{ "{'type':'Strip','content':'a','start':2,'stop':9}", { 7, 0 }, 2, "" },
 	{ "{'type':'Metaspace','replacement':'_','prepend_scheme':'first'}", { 4, 0, 4 }, 3, "a " },
-	{ "{'type':'Metaspace','replacement':'_','prepend_scheme':'never'}", { 4, 0, 4 }, 3, " a " },
+	{ "{'type':'Metaspace','replacement':'_','prepend_scheme':'never'}", { 4, 0, 4 }, 3,
+	  " a " },
 	{ "null", { 0, 4, 99, -1, 0 }, 5, "a _ a" },
 	{ "{'type':'Fuse'}", { 0 }, 0, "" },
 };

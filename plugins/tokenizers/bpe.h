@@ -61,7 +61,9 @@ uint64_t qat_hash(const char *at, size_t length, const void *salt);
 typedef struct qat_token {
 	size_t offset, length;	/* of its text in qat_vocab.strings */
 	int32_t id;
-	bool added, special;
+	int32_t added;		/* index into qat_bpe.added, or -1 */
+	bool of_model;		/* not only an added token: merges know it */
+	bool special;
 } qat_token;
 
 typedef struct qat_vocab {
@@ -77,6 +79,7 @@ typedef struct qat_vocab {
 /* QAT_EINVAL without a message when the text or the id is taken. */
 int qat_vocab_add(qat_vocab *vocab, const char *text, size_t length, int32_t id);
 int32_t qat_vocab_id(const qat_vocab *vocab, const char *text, size_t length);	/* or -1 */
+int32_t qat_vocab_model_id(const qat_vocab *vocab, const char *text, size_t length);
 qat_token *qat_vocab_token(const qat_vocab *vocab, int32_t id);	/* or NULL */
 void qat_vocab_free(qat_vocab *vocab);
 

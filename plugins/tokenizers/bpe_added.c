@@ -124,8 +124,9 @@ static int stands_alone(qat_run *run, const char *text, size_t length, size_t st
 }
 
 /* One token at start..end: what lies before it goes on, then its id. `*done` is the end of
- * what has been dealt with. A token that took white space to its right may be followed by
- * one that begins in it; `tokenizers` then emits both. */
+ * what has been dealt with. A token may have taken white space with which the next one
+ * begins: that one counts all the same, unless with lstrip nothing is left of it; so it is
+ * in `tokenizers`. */
 static int take(qat_run *run, const qat_added *added, qat_sink *rest, const char *text,
 		size_t length, bool first, size_t start, size_t end, size_t *done)
 {
@@ -146,6 +147,8 @@ static int take(qat_run *run, const qat_added *added, qat_sink *rest, const char
 		end += qat_utf8_spaces_after(text + end, length - end);
 	if (*done < start)
 		rc = rest(run, text + *done, start - *done, first && !*done);
+	if (start >= end)
+		return rc;
 	*done = end;
 	return rc ? rc : qat_list_append(&run->ids, added->id);
 }

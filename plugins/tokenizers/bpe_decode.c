@@ -130,7 +130,8 @@ static int decode_replace(strings *out, const strings *in, const qat_part *part)
 	for (size_t i = 0, n; i < in->count && !rc; i++) {
 		const char *at = string_at(in, i, &n);
 
-		rc = replace_one(out, at, n, &part->pattern, part->content.at, part->content.length);
+		rc = replace_one(out, at, n, &part->pattern, part->content.at,
+				 part->content.length);
 	}
 	return rc;
 }
@@ -198,7 +199,8 @@ static void strings_free(strings *s)
 	*s = (strings){ .count = 0 };
 }
 
-/* The tokens as the vocabulary has them; a file without a decoder puts spaces between. */
+/* The tokens as the vocabulary has them, added ones as they are looked for: the decoders
+ * undo what the normalizers did. A file without a decoder puts spaces between. */
 static int read_tokens(strings *out, const qat_bpe *bpe, const int32_t *ids, size_t count)
 {
 	int rc = QAT_OK;
@@ -210,7 +212,10 @@ static int read_tokens(strings *out, const qat_bpe *bpe, const int32_t *ids, siz
 			continue;
 		if (!bpe->decoders.count && out->count)
 			rc = qat_text_append(&out->text, " ", 1);
-		if (!rc)
+		if (!rc && token->added >= 0)
+			rc = add(out, bpe->added[token->added].content.at,
+				 bpe->added[token->added].content.length);
+		else if (!rc)
 			rc = add(out, bpe->vocab.strings.at + token->offset, token->length);
 	}
 	return rc;

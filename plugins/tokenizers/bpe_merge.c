@@ -34,7 +34,7 @@ static int add_symbol(qat_run *run, int32_t id)
 static int32_t char_id(const qat_bpe *bpe, const char *at, size_t length)
 {
 	return length <= 2 ? bpe->chars[qat_utf8_code(at)] :
-			     qat_vocab_id(&bpe->vocab, at, length);
+			     qat_vocab_model_id(&bpe->vocab, at, length);
 }
 
 /* The bytes of a character as <0xNN> tokens, if all of them exist. */
@@ -249,9 +249,11 @@ static int cache_add(qat_run *run, uint64_t hash, const char *text, size_t lengt
 
 static int merge_anew(qat_run *run, const char *text, size_t length)
 {
-	int32_t id = run->bpe->ignore_merges ? qat_vocab_id(&run->bpe->vocab, text, length) : -1;
+	int32_t id = -1;
 	int rc;
 
+	if (run->bpe->ignore_merges)
+		id = qat_vocab_model_id(&run->bpe->vocab, text, length);
 	if (id >= 0)
 		return qat_list_append(&run->ids, id);
 	rc = read_symbols(run, text, length);

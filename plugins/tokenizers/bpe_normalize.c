@@ -36,9 +36,9 @@ static int compose(qat_text *to, const char *text, size_t length, const char *na
 	(void)to;
 	(void)text;
 	(void)length;
-	return qat_fail(QAT_ENOTSUP, "%s: normalizer NFC: the text has characters above U+02FF, and "
-			"this build is without utf8proc; install libutf8proc-dev and build anew",
-			name);
+	return qat_fail(QAT_ENOTSUP, "%s: normalizer NFC: the text has characters above U+02FF, "
+			"and this build is without utf8proc; install libutf8proc-dev and build "
+			"anew", name);
 #endif
 }
 

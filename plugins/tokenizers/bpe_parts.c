@@ -325,7 +325,8 @@ static int read_sequence(context *c, const row *rows, const json_t *list)
 	int rc = QAT_OK;
 
 	if (!json_is_array(list))
-		return qat_fail(QAT_EFORMAT, "%s: %s: a Sequence needs a list", c->name, c->section);
+		return qat_fail(QAT_EFORMAT, "%s: %s: a Sequence needs a list", c->name,
+				c->section);
 	if (++c->depth > QAT_BPE_DEPTH)
 		return qat_fail(QAT_ENOTSUP, "%s: %s: more than %d Sequences inside each other",
 				c->name, c->section, QAT_BPE_DEPTH);

@@ -45,8 +45,8 @@ static int read_id(int32_t *out, const json_t *value, const char *name, const ch
 {
 	if (!json_is_integer(value) || json_integer_value(value) < 0 ||
 	    json_integer_value(value) > QAT_MAX_TOKEN_ID)
-		return qat_fail(QAT_EFORMAT, "%s: %s: an id must be a number from 0 to %d", name, what,
-				QAT_MAX_TOKEN_ID);
+		return qat_fail(QAT_EFORMAT, "%s: %s: an id must be a number from 0 to %d", name,
+				what, QAT_MAX_TOKEN_ID);
 	*out = (int32_t)json_integer_value(value);
 	return QAT_OK;
 }
@@ -72,6 +72,7 @@ static int read_vocab(qat_bpe *bpe, const json_t *vocab)
 					"another token", bpe->name, text, (int)id);
 		if (rc)
 			break;
+		qat_vocab_token(&bpe->vocab, id)->of_model = true;
 	}
 	return rc;
 }
@@ -200,8 +201,8 @@ static int check_model(const qat_bpe *bpe, const json_t *model)
 		if (rc)
 			return rc;
 		if (affix && json_string_length(affix))
-			return qat_fail(QAT_ENOTSUP, "%s: model.%s other than \"\" is not supported",
-					bpe->name, affixes[i]);
+			return qat_fail(QAT_ENOTSUP, "%s: model.%s other than \"\" is not "
+					"supported", bpe->name, affixes[i]);
 	}
 	if (dropout && !json_is_null(dropout) && !(json_number_value(dropout) == 0 &&
 						   json_is_number(dropout)))
@@ -289,8 +290,8 @@ static int read_added(qat_bpe *bpe, const json_t *entry, size_t i)
 	*added = (qat_added){ .id = -1 };
 	if (!json_is_string(content) || !json_string_length(content) ||
 	    json_string_length(content) > QAT_BPE_ADDED_MAX)
-		return qat_fail(QAT_EFORMAT, "%s: added_tokens[%zu].content must be a string of 1 to "
-				"%d bytes", bpe->name, i, QAT_BPE_ADDED_MAX);
+		return qat_fail(QAT_EFORMAT, "%s: added_tokens[%zu].content must be a string of 1 "
+				"to %d bytes", bpe->name, i, QAT_BPE_ADDED_MAX);
 	rc = read_id(&added->id, json_object_get(entry, "id"), bpe->name, "added_tokens");
 	for (size_t k = 0; k < sizeof flags / sizeof *flags && !rc; k++)
 		rc = qat_json_flag(flags[k].to, entry, flags[k].key, bpe->name);
@@ -302,9 +303,8 @@ static int read_added(qat_bpe *bpe, const json_t *entry, size_t i)
 	if (rc)
 		return rc;
 	token = qat_vocab_token(&bpe->vocab, added->id);
-	token->added = true;
 	token->special = special;
-	bpe->added_count++;
+	token->added = (int32_t)bpe->added_count++;
 	return QAT_OK;
 }
 
@@ -334,8 +334,8 @@ static int template_id(int32_t *out, const qat_bpe *bpe, const json_t *processor
 	const json_t *token = json_object_get(json_object_get(processor, "special_tokens"), id);
 
 	if (!id || !token)
-		return qat_fail(QAT_EFORMAT, "%s: post_processor: special token \"%.64s\" is not in "
-				"special_tokens", bpe->name, id ? id : "?");
+		return qat_fail(QAT_EFORMAT, "%s: post_processor: special token \"%.64s\" is not "
+				"in special_tokens", bpe->name, id ? id : "?");
 	return read_id(out, json_array_get(json_object_get(token, "ids"), 0), bpe->name,
 		       "post_processor.special_tokens");
 }

@@ -87,7 +87,8 @@ static int split_matches(qat_run *run, size_t stage, const char *text, size_t le
 		if (rc < 0)
 			return rc;
 		if (start == end && matched && end == done) {
-			from += from < length ? qat_utf8_next(text + from, length - from, &valid) : 1;
+			from += from < length ?
+					qat_utf8_next(text + from, length - from, &valid) : 1;
 			continue;
 		}
 		rc = done < start ? stretch(&s, part, done, start, false) : QAT_OK;

@@ -202,21 +202,32 @@ int qat_vocab_add(qat_vocab *v, const char *text, size_t length, int32_t id)
 	if (rc)
 		return rc;
 	v->token[v->count] = (qat_token){ .offset = v->strings.length - length,
-					  .length = length, .id = id };
+					  .length = length, .id = id, .added = -1 };
 	*slot = (uint32_t)++v->count;
 	if (id >= v->width)
 		v->width = (int64_t)id + 1;
 	return QAT_OK;
 }
 
+static const qat_token *token_named(const qat_vocab *v, const char *text, size_t length)
+{
+	uint32_t index = v->size ? *name_slot(v, v->slot, v->size, text, length) : 0;
+
+	return index ? &v->token[index - 1] : NULL;
+}
+
 int32_t qat_vocab_id(const qat_vocab *v, const char *text, size_t length)
 {
-	const uint32_t *slot;
+	const qat_token *token = token_named(v, text, length);
 
-	if (!v->size)
-		return -1;
-	slot = name_slot(v, v->slot, v->size, text, length);
-	return *slot ? v->token[*slot - 1].id : -1;
+	return token ? token->id : -1;
+}
+
+int32_t qat_vocab_model_id(const qat_vocab *v, const char *text, size_t length)
+{
+	const qat_token *token = token_named(v, text, length);
+
+	return token && token->of_model ? token->id : -1;
 }
 
 qat_token *qat_vocab_token(const qat_vocab *v, int32_t id)
