@@ -4,8 +4,6 @@
 #ifndef QAT_TEST_PLUGIN_HOST_H
 #define QAT_TEST_PLUGIN_HOST_H
 
-#undef QATRUN_CORE	/* a test that includes this stands on the plugins' side */
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

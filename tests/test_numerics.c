@@ -135,8 +135,8 @@ START_TEST(e4m3_scale)
 {
 	static const struct { float x, y; } t[] = {
 		{ 448, 448 }, { 464, 448 }, { 1e30f, 448 }, { 17, 16 }, { 19, 20 }, { 18, 18 },
-		{ 0.001953125f, 0.001953125f }, { 0.0009765625f, 0 }, { 0.0029296875f, 0.00390625f },
-		{ -3.3f, -3.25f },
+		{ 0.001953125f, 0.001953125f }, { 0.0009765625f, 0 },
+		{ 0.0029296875f, 0.00390625f }, { -3.3f, -3.25f },
 	};
 
 	for (size_t i = 0; i < sizeof t / sizeof *t; i++)
@@ -248,7 +248,8 @@ START_TEST(clamped)
 	const qat_scheme s = int_grid(-8, 7, QAT_SCALE_SIGNED, -8);
 	static const struct { float x; int code, inside; } t[] = {
 		{ 7.5f, 7, 0 }, { 7.49f, 7, 1 }, { -8.5f, -8, 1 }, { -8.51f, -8, 0 },
-		{ 1e20f, 7, 0 }, { -1e20f, -8, 0 }, { 0.5f, 0, 1 }, { 1.5f, 2, 1 }, { -2.5f, -2, 1 },
+		{ 1e20f, 7, 0 }, { -1e20f, -8, 0 }, { 0.5f, 0, 1 }, { 1.5f, 2, 1 },
+		{ -2.5f, -2, 1 },
 	};
 
 	for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
