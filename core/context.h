@@ -18,6 +18,7 @@ typedef struct qat_context {
 	void *tokenizer_handle;
 	char *tokenizer_json;		/* from a file of its own */
 	qat_text tokenizer_doc;
+	struct qat_step *step;		/* that runs */
 } qat_context;
 
 int qat_context_new(qat_context **out, const qat_pipeline *p);

@@ -265,6 +265,11 @@ void qat_session_close(qat_session *x)
 	free(x);
 }
 
+qat_context *qat_session_context(const qat_session *x)
+{
+	return x->context;
+}
+
 int64_t qat_session_vocabulary(const qat_session *x)
 {
 	return x->state->info.vocabulary;

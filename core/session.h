@@ -11,6 +11,7 @@
 int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
 		     qat_session *share);
 void qat_session_close(qat_session *x);
+qat_context *qat_session_context(const qat_session *x);
 int64_t qat_session_vocabulary(const qat_session *x);
 int qat_session_forward(qat_session *x, const qat_batch *b);
 int qat_session_logits(qat_session *x, float *out);

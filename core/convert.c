@@ -1,0 +1,364 @@
+/* convert.c - a state with its weights as codes: what quantize makes and save stores.
+ *
+ * The codes come from the same quantize node on the same device as in training, so what
+ * is stored is what was trained, to the bit.
+ */
+#include "session.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+
+enum { PARTS = 3 };	/* tensors of a parameter: codes or floats, scale, zero */
+
+typedef struct convert {
+	qat_context *context;
+	const qat_state *state;
+	qat_arena *arena;
+	qat_placement placement;
+	qat_tensor *tensors;
+	const qat_tensor **at;
+	const qat_param **infos;
+	int64_t n_tensors;
+	const char **coded;
+	const qat_scheme **coded_scheme;
+	int64_t n_coded;
+} convert;
+
+/* Scheme at a parameter's site, NULL: floats. */
+static int weight_scheme(convert *c, const qat_param_state *p, const qat_scheme **out)
+{
+	const char *dot = strrchr(p->info.name, '.');
+	const qat_scheme_set *set = NULL;
+	qat_site site = { .size = sizeof site, .port = QAT_PORT_WEIGHT };
+	int rc;
+
+	*out = NULL;
+	if (p->info.rank != 2 || !dot || strcmp(dot, ".weight") ||
+	    !strncmp(p->info.name, "positions.", 10))
+		return QAT_OK;
+	site.rows = p->info.shape[0];
+	site.cols = p->info.shape[1];
+	site.name = qat_arena_format(c->arena, "%.*s", (int)(dot - p->info.name), p->info.name);
+	rc = site.name ? qat_placement_find(&c->placement, &site, &set) : QAT_ENOMEM;
+	if (!rc && set)
+		*out = set->schemes[0];
+	return rc;
+}
+
+/* ---- one weight through the device's quantize ---- */
+
+typedef struct weight_job {
+	const convert *c;
+	const qat_param_state *p;
+	qat_scheme_set set;
+	const qat_scheme *scheme;
+	int64_t out[QAT_MAX_OUT];
+} weight_job;
+
+static int fill(void *context, const qat_value *v, void *to)
+{
+	const weight_job *j = context;
+
+	(void)v;
+	return qat_state_read(j->c->state, j->p, to);
+}
+
+static int source(void *context, const qat_value *v, qat_source *out)
+{
+	(void)context;
+	(void)v;
+	out->fill = fill;
+	return QAT_OK;
+}
+
+static int build_quantize(qat_ir *g, weight_job *j)
+{
+	const qat_ir_extra extra = { .schemes = { &j->set } };
+	int64_t w;
+
+	g->phase = QAT_PHASE_FORWARD;
+	w = qat_ir_param(g, j->p->info.name, QAT_F32, 2, j->p->info.shape);
+	if (w >= 0)
+		qat_ir_node(g, QAT_OP_QUANTIZE, NULL, 1, &w, j->out, &extra);
+	return g->error;
+}
+
+static int read_parts(qat_exec *x, const weight_job *j, uint8_t *codes, float *scale, void *zero)
+{
+	const int64_t rows = j->p->info.shape[0], cols = j->p->info.shape[1];
+	const int64_t blocks = qat_scheme_blocks(j->scheme, rows, cols);
+	int rc = qat_exec_read(x, j->out[0], codes, rows * cols);
+
+	if (!rc)
+		rc = qat_exec_read(x, j->out[1], scale, blocks * 4);
+	if (!rc && zero)
+		rc = qat_exec_read(x, j->out[2], zero,
+				   blocks * qat_dtype_bytes(qat_zero_dtype(j->scheme)));
+	return rc;
+}
+
+static int quantize_weight(weight_job *j, uint8_t *codes, float *scale, void *zero)
+{
+	qat_device *d = &((convert *)j->c)->context->device;
+	qat_ir *g = qat_ir_new(1, 1, QAT_F32);
+	qat_runtime rt = { .step = 0 };
+	qat_exec *x = NULL;
+	int rc = g ? build_quantize(g, j) : qat_fail(QAT_ENOMEM, "convert: out of memory");
+
+	if (!rc)
+		rc = qat_exec_new(&x, d, g, j->out, 3, source, j);
+	if (!rc)
+		rc = qat_exec_run(x, QAT_PHASE_FORWARD, &rt);
+	if (!rc)
+		rc = read_parts(x, j, codes, scale, zero);
+	qat_exec_free(x);
+	qat_ir_free(g);
+	return rc;
+}
+
+/* ---- tensors ---- */
+
+static qat_tensor *add_tensor(convert *c, const qat_param *info, const char *suffix,
+			      uint32_t dtype, int64_t rank, int64_t rows, int64_t cols)
+{
+	qat_tensor *t = &c->tensors[c->n_tensors];
+
+	t->size = sizeof *t;
+	t->dtype = dtype;
+	t->rank = rank;
+	t->shape[0] = rows;
+	t->shape[1] = rank > 1 ? cols : 1;
+	t->shape[2] = t->shape[3] = 1;
+	t->bytes = rows * (rank > 1 ? cols : 1) * qat_dtype_bytes(dtype);
+	t->name = suffix ? qat_arena_format(c->arena, "%s.%s", info->name, suffix) : info->name;
+	c->infos[c->n_tensors] = suffix ? NULL : info;
+	c->at[c->n_tensors++] = t;
+	return t;
+}
+
+static int allocate(qat_tensor *t)
+{
+	t->data = malloc((size_t)(t->bytes ? t->bytes : 1));
+	return t->data ? QAT_OK : qat_fail(QAT_ENOMEM, "%s: out of memory", t->name);
+}
+
+static int finite_scales(const qat_param_state *p, const float *scale, int64_t blocks)
+{
+	for (int64_t i = 0; i < blocks; i++)
+		if (!isfinite(scale[i]))
+			return qat_fail(QAT_ENUMERIC, "%s holds a value that is not finite: it "
+					"cannot be quantized", p->info.name);
+	return QAT_OK;
+}
+
+static int fill_coded(convert *c, const qat_param_state *p, const qat_scheme *s, qat_tensor *codes,
+		      qat_tensor *scale, qat_tensor *zero)
+{
+	weight_job j = { .c = c, .p = p, .scheme = s,
+			 .set = { sizeof(qat_scheme_set), -1, 1, &s } };
+	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
+	const int64_t blocks = qat_scheme_blocks(s, rows, cols);
+	uint8_t *plain = malloc((size_t)(rows * cols));
+	float *scales = malloc((size_t)blocks * sizeof *scales);
+	int rc = plain && scales ? allocate(codes) : qat_fail(QAT_ENOMEM, "convert: out of memory");
+
+	if (!rc)
+		rc = allocate(scale);
+	if (!rc && zero)
+		rc = allocate(zero);
+	if (!rc)
+		rc = quantize_weight(&j, plain, scales, zero ? zero->data : NULL);
+	if (!rc)
+		rc = finite_scales(p, scales, blocks);
+	if (!rc) {
+		for (int64_t r = 0; r < rows; r++)
+			qat_pack_row((uint8_t *)codes->data + r * codes->shape[1],
+				     plain + r * cols, s->bits, cols);
+		qat_scales_store(scale->data, scales, (uint32_t)s->scale_format, blocks);
+	}
+	free(plain);
+	free(scales);
+	return rc;
+}
+
+/* A parameter that is held under the very scheme already: its tensors as they are. */
+static int copy_coded(const qat_param_state *p, qat_tensor *codes, qat_tensor *scale,
+		      qat_tensor *zero)
+{
+	const qat_tensor *from[PARTS] = { &p->at, &p->scale, &p->zero };
+	qat_tensor *to[PARTS] = { codes, scale, zero };
+
+	for (int i = 0; i < PARTS; i++) {
+		if (!to[i])
+			continue;
+		if (to[i]->bytes != from[i]->bytes || allocate(to[i]))
+			return qat_fail(QAT_ENOMEM, "%s: cannot be copied", p->info.name);
+		memcpy(to[i]->data, from[i]->data, (size_t)to[i]->bytes);
+	}
+	return QAT_OK;
+}
+
+static int same(const qat_scheme *a, const qat_scheme *b)
+{
+	return a && a->grid == b->grid && a->bits == b->bits && a->qmin == b->qmin &&
+	       a->qmax == b->qmax && a->block_rows == b->block_rows && a->ebits == b->ebits &&
+	       a->block_cols == b->block_cols && a->scale_format == b->scale_format &&
+	       a->scale_rule == b->scale_rule && a->zero == b->zero && a->divisor == b->divisor;
+}
+
+static int add_coded(convert *c, const qat_param_state *p, const qat_scheme *s, int values)
+{
+	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
+	const int64_t sr = s->block_rows ? rows / s->block_rows : 1;
+	const int64_t sc = s->block_cols ? cols / s->block_cols : 1;
+	qat_tensor *codes = add_tensor(c, &p->info, "codes", QAT_U8, 2, rows,
+				       qat_packed_row(s->bits, cols));
+	qat_tensor *scale = add_tensor(c, &p->info, "scale", (uint32_t)s->scale_format, 2, sr, sc);
+	qat_tensor *zero = s->zero ? add_tensor(c, &p->info, "zero", qat_zero_dtype(s), 2, sr, sc)
+				   : NULL;
+
+	c->coded[c->n_coded] = p->info.name;
+	c->coded_scheme[c->n_coded++] = s;
+	if (!values)
+		return QAT_OK;
+	return same(p->codes, s) ? copy_coded(p, codes, scale, zero)
+				 : fill_coded(c, p, s, codes, scale, zero);
+}
+
+static int add_floats(convert *c, const qat_param_state *p, int values)
+{
+	qat_tensor *t = add_tensor(c, &p->info, NULL, QAT_F32, p->info.rank, p->info.shape[0],
+				   p->info.shape[1]);
+	int rc = values ? allocate(t) : QAT_OK;
+
+	return rc || !values ? rc : qat_state_read(c->state, p, t->data);
+}
+
+static int add_all(convert *c, int values)
+{
+	for (int64_t i = 0; i < c->state->n_params; i++) {
+		const qat_param_state *p = &c->state->params[i];
+		const qat_scheme *s = NULL;
+		int rc = weight_scheme(c, p, &s);
+
+		if (!rc)
+			rc = s ? add_coded(c, p, s, values) : add_floats(c, p, values);
+		if (rc)
+			return rc;
+	}
+	return QAT_OK;
+}
+
+static int start(convert *c, qat_context *context, const qat_state *s, const char *sites)
+{
+	const size_t n = (size_t)s->n_params * PARTS + 1;
+	int rc;
+
+	*c = (convert){ .context = context, .state = s };
+	rc = qat_arena_new(&c->arena);
+	if (rc)
+		return rc;
+	c->tensors = qat_arena_array(c->arena, n, sizeof *c->tensors);
+	c->at = qat_arena_array(c->arena, n, sizeof *c->at);
+	c->infos = qat_arena_array(c->arena, n, sizeof *c->infos);
+	c->coded = qat_arena_array(c->arena, n, sizeof *c->coded);
+	c->coded_scheme = qat_arena_array(c->arena, n, sizeof *c->coded_scheme);
+	if (!c->tensors || !c->at || !c->infos || !c->coded || !c->coded_scheme)
+		return QAT_ENOMEM;
+	return qat_placement_start(&c->placement, context, s, sites, c->arena);
+}
+
+static void finish(convert *c)
+{
+	for (int64_t i = 0; i < c->n_tensors; i++)
+		free(c->tensors[i].data);
+	qat_arena_free(c->arena);
+}
+
+/* Input and attention schemes go with the state; they are known by asking for all. */
+static int place_inputs(convert *c)
+{
+	const char *const *names;
+	int64_t n;
+	int rc = qat_state_sites(&names, &n, c->state, c->arena);
+
+	for (int64_t i = 0; i < n && !rc; i++) {
+		const char *weight = qat_arena_format(c->arena, "%s.weight", names[i]);
+		const qat_param_state *p = weight ? qat_state_param(c->state, weight) : NULL;
+		const qat_scheme_set *set;
+		qat_site site = { .size = sizeof site, .rows = 1, .name = names[i],
+				  .cols = p ? p->info.shape[1] : c->state->info.hidden };
+
+		for (site.port = QAT_PORT_INPUT; site.port < QAT_PORTS && !rc; site.port++)
+			rc = qat_placement_find(&c->placement, &site, &set);
+	}
+	return rc;
+}
+
+static int write_out(convert *c, const char *path, const qat_format *format)
+{
+	const qat_state *s = c->state;
+	const qat_state_doc d = {
+		.family = s->family, .parent = s->parent ? s->parent : s->name,
+		.precision = (uint32_t)c->context->p->device.precision,
+		.tokens_trained = s->tokens_trained,
+		.placed = c->placement.placed, .n_placed = c->placement.n_placed,
+		.coded = c->coded, .coded_scheme = c->coded_scheme, .n_coded = c->n_coded,
+	};
+	qat_checkpoint out = { .size = sizeof out, .family = s->family,
+			       .n_tensors = c->n_tensors, .tensors = c->at, .params = c->infos };
+	char *doc = NULL;
+	int rc = qat_state_doc_write(&doc, &d);
+
+	if (!rc) {
+		memcpy(out.docs, s->docs, sizeof out.docs);
+		out.docs[QAT_DOC_STATE] = (qat_text){ doc, (int64_t)strlen(doc) };
+		rc = format->save(path, &out);
+	}
+	free(doc);
+	return rc;
+}
+
+int qat_convert(qat_context *context, const qat_state *s, const char *sites, const char *path,
+		const qat_format *format)
+{
+	convert c;
+	int rc = start(&c, context, s, sites);
+
+	if (!rc)
+		rc = add_all(&c, 1);
+	if (!rc)
+		rc = place_inputs(&c);
+	if (!rc && format && format != context->native && c.n_coded)
+		rc = qat_fail(QAT_ENOTSUP, "%s: this format does not hold codes and scales: leave "
+			      "`format` out to save in our own, or strip the sites", path);
+	if (!rc)
+		rc = write_out(&c, path, format ? format : context->native);
+	finish(&c);
+	return rc;
+}
+
+int qat_converted_size(qat_context *context, const qat_state *s, int64_t *bytes,
+		       double *effective_bits)
+{
+	int64_t coded_bytes = 0, coded_params = 0;
+	convert c;
+	int rc = start(&c, context, s, NULL);
+
+	if (!rc)
+		rc = add_all(&c, 0);
+	*bytes = 0;
+	for (int64_t i = 0; !rc && i < c.n_tensors; i++) {
+		*bytes += c.tensors[i].bytes;
+		if (!c.infos[i])
+			coded_bytes += c.tensors[i].bytes;
+	}
+	for (int64_t i = 0; !rc && i < c.n_coded; i++)
+		coded_params += qat_param_elements(&qat_state_param(s, c.coded[i])->info);
+	*effective_bits = coded_params ? 8.0 * (double)coded_bytes / (double)coded_params : NAN;
+	finish(&c);
+	return rc;
+}

@@ -1,0 +1,339 @@
+/* step.c - the services that tasks work with. */
+#include "step.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <qatrun/dataset.h>
+
+#include "error.h"
+#include "output.h"
+#include "plugin.h"
+#include "progress.h"
+#include "session.h"
+
+double qat_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- the step ---- */
+
+static const char *step_output(const qat_step *s) { return s->output; }
+static uint64_t step_seed(const qat_step *s) { return (uint64_t)s->context->p->seed; }
+
+static uint32_t step_precision(const qat_step *s)
+{
+	return (uint32_t)s->context->p->device.precision;
+}
+
+static void step_progress(qat_step *s, const qat_progress *p)
+{
+	const double now = qat_now();
+	const qat_event_value values[] = {
+		{ "step", NULL, (double)s->index }, { "task", s->plan->task, 0 },
+		{ "state", p->state, 0 },
+		{ "progress", NULL, p->total ? (double)p->done / (double)p->total : NAN },
+		{ "optimizer_step", NULL, p->optimizer_step >= 0 ? (double)p->optimizer_step : NAN },
+		{ "loss", NULL, p->loss }, { "lr", NULL, p->lr },
+		{ "tokens_per_second", NULL, qat_progress_rate() },
+		{ "memory", NULL, (double)qat_memory_now() },
+	};
+
+	s->tokens = p->tokens;
+	qat_progress_show(p);
+	/* An optimizer step is always told; batches of an evaluation once a second. */
+	if (p->optimizer_step < 0 && p->done < p->total && now - s->last_event < 1.0)
+		return;
+	s->last_event = now;
+	qat_events_add(s->events, values, sizeof values / sizeof *values);
+}
+
+/* The first interval warms up and does not count. */
+static void step_timed(qat_step *s, int64_t tokens)
+{
+	const double now = qat_now();
+
+	if (s->timed_from > 0.0) {
+		s->timed_seconds += now - s->timed_from;
+		s->timed_tokens += tokens;
+	}
+	s->timed_from = now;
+}
+
+/* ---- data ---- */
+
+struct qat_data {
+	const qat_dataset *api;
+	void *handle;
+	int64_t length, count;
+};
+
+static int encode(void *context, const char *text, int64_t bytes, int32_t **ids, int64_t *count)
+{
+	const qat_context *c = context;
+	qat_ids out = { 0 };
+	const int rc = c->tokenizer->encode(c->tokenizer_handle, text, bytes, &out);
+
+	*ids = out.at;
+	*count = out.count;
+	return rc;
+}
+
+static void release(void *context, int32_t *ids)
+{
+	((const qat_context *)context)->tokenizer->release(ids);
+}
+
+static int data_open(qat_step *s, qat_data **out, const char *name, const char *state)
+{
+	qat_context *c = s->context;
+	const int64_t i = qat_pipeline_data_index(c->p, name);
+	const qat_pipeline_item *item = i >= 0 ? &c->p->data[i] : NULL;
+	const qat_state *of;
+	qat_dataset_env env = { .size = sizeof env, .bos = -1, .context = c, .name = name };
+	qat_data *d;
+	int rc;
+
+	if (!item)
+		return qat_fail(QAT_ENOTFOUND, "data %s: not defined", name);
+	rc = qat_context_state(c, &of, state);
+	if (!rc && qat_context_tokenizer(c) == QAT_OK) {
+		env.encode = encode;
+		env.release = release;
+		env.bos = c->tokenizer->special(c->tokenizer_handle, QAT_TOKEN_BOS);
+	}
+	d = rc ? NULL : calloc(1, sizeof *d);
+	if (!d)
+		return rc ? rc : qat_fail(QAT_ENOMEM, "data %s: out of memory", name);
+	d->api = item->plugin.vtable;
+	env.vocabulary = of->info.vocabulary;
+	env.length = d->length = d->api->length(item->plugin.self);
+	env.limit = d->api->limit(item->plugin.self);
+	rc = d->api->open(&d->handle, item->plugin.self, &env);
+	if (rc) {
+		free(d);
+		return qat_yaml_fail(item->node, rc, "%s", qat_error());
+	}
+	d->count = d->api->count(d->handle);
+	*out = d;
+	return QAT_OK;
+}
+
+static void data_close(qat_data *d)
+{
+	if (d)
+		d->api->close(d->handle);
+	free(d);
+}
+
+static int64_t data_count(const qat_data *d) { return d->count; }
+static int64_t data_length(const qat_data *d) { return d->length; }
+
+static int data_get(const qat_data *d, int64_t i, int32_t *tokens, int32_t *labels)
+{
+	if (i < 0 || i >= d->count)
+		return qat_fail(QAT_EINVAL, "data: there is no sequence %lld", (long long)i);
+	return d->api->get(d->handle, i, tokens, labels);
+}
+
+/* ---- sessions ---- */
+
+static int open_session(qat_step *s, qat_session **out, const qat_session_spec *spec,
+			qat_session *share)
+{
+	const int64_t before = qat_memory_now();
+	qat_plan_size size;
+	int64_t predicted;
+	const int rc = qat_session_open(out, s->context, spec, share);
+
+	if (rc)
+		return rc;
+	qat_session_size(*out, &size);
+	predicted = before + size.params + size.state + size.step + size.scratch;
+	if (predicted > s->predicted)
+		s->predicted = predicted;
+	return QAT_OK;
+}
+
+static int session_open(qat_step *s, qat_session **out, const qat_session_spec *spec)
+{
+	return open_session(s, out, spec, NULL);
+}
+
+static int session_share(qat_session *x, qat_session **out, const qat_session_spec *spec)
+{
+	return open_session(qat_session_context(x)->step, out, spec, x);
+}
+
+int qat_step_record(qat_step *s, const char *state)
+{
+	const qat_state *of;
+	qat_row *row;
+	int64_t bytes;
+	double bits;
+	int rc = qat_context_state(s->context, &of, state);
+
+	if (!rc)
+		rc = qat_converted_size(s->context, of, &bytes, &bits);
+	if (rc)
+		return rc;
+	row = qat_results_state(s->results, state);
+	qat_row_text(row, "parent", s->plan && s->plan->from >= 0
+		? s->context->p->states[s->plan->from].name : NULL);
+	qat_row_int(row, "bytes", bytes);
+	qat_row_number(row, "effective_bits", bits);
+	qat_row_int(row, "tokens_trained", of->tokens_trained);
+	return QAT_OK;
+}
+
+static int session_commit(qat_session *x, const char *as, int64_t tokens_trained)
+{
+	qat_context *c = qat_session_context(x);
+	const char *folder = qat_context_folder(c, as);
+	int rc = folder ? qat_session_save(x, folder, tokens_trained) : QAT_ENOMEM;
+
+	return rc ? rc : qat_step_record(c->step, as);
+}
+
+/* ---- states ---- */
+
+static int state_quantize(qat_step *s, const char *from, const char *sites, const char *as)
+{
+	const char *folder = qat_context_folder(s->context, as);
+	const qat_state *of;
+	int rc = folder ? qat_context_state(s->context, &of, from) : QAT_ENOMEM;
+
+	if (!rc)
+		rc = qat_convert(s->context, of, sites, folder, NULL);
+	return rc ? rc : qat_step_record(s, as);
+}
+
+static const char *under_output(qat_step *s, const char *path)
+{
+	return path[0] == '/' ? path
+			      : qat_arena_format(s->context->arena, "%s/%s", s->output, path);
+}
+
+static int state_save(qat_step *s, const char *state, const char *path, const char *format)
+{
+	const char *full = under_output(s, path);
+	const qat_interface *i;
+	const void *vtable = NULL;
+	const qat_state *of;
+	int rc = full ? qat_context_state(s->context, &of, state) : QAT_ENOMEM;
+
+	if (!rc && format)
+		rc = qat_plugin_find(&i, &vtable, QAT_KIND_FORMAT, format);
+	if (!rc && vtable && !((const qat_format *)vtable)->save)
+		rc = qat_fail(QAT_ENOTSUP, "format %s can only be read", format);
+	return rc ? rc : qat_convert(s->context, of, NULL, full, vtable);
+}
+
+static int64_t state_bytes(qat_step *s, const char *state)
+{
+	const qat_state *of;
+	int64_t bytes;
+	double bits;
+
+	if (qat_context_state(s->context, &of, state) ||
+	    qat_converted_size(s->context, of, &bytes, &bits))
+		return -1;
+	return bytes;
+}
+
+/* ---- results ---- */
+
+static qat_row *step_row(qat_step *s, const char *list)
+{
+	return qat_results_row(s->results, list);
+}
+
+static void step_event(qat_step *s, const char *kind, const char *const *keys,
+		       const double *values, int64_t count)
+{
+	qat_event_value v[16] = { { "step", NULL, (double)s->index }, { "task", s->plan->task, 0 },
+				  { "kind", kind, 0 } };
+	int64_t n = 3;
+
+	for (int64_t i = 0; i < count && n < 16; i++)
+		v[n++] = (qat_event_value){ keys[i], NULL, values[i] };
+	qat_events_add(s->events, v, n);
+}
+
+static int step_remember(qat_step *s, const char *key, const void *data, int64_t bytes)
+{
+	qat_memo *m = calloc(1, sizeof *m);
+
+	if (m) {
+		m->key = strdup(key);
+		m->data = malloc((size_t)bytes + 1);
+		m->bytes = bytes;
+	}
+	if (!m || !m->key || !m->data) {
+		qat_memo_free(m);
+		return qat_fail(QAT_ENOMEM, "out of memory");
+	}
+	memcpy(m->data, data, (size_t)bytes);
+	m->next = s->memos;
+	s->memos = m;
+	return QAT_OK;
+}
+
+static const void *step_recall(qat_step *s, const char *key, int64_t *bytes)
+{
+	for (const qat_memo *m = s->memos; m; m = m->next)
+		if (!strcmp(m->key, key)) {
+			*bytes = m->bytes;
+			return m->data;
+		}
+	return NULL;
+}
+
+void qat_memo_free(qat_memo *m)
+{
+	while (m) {
+		qat_memo *next = m->next;
+
+		free(m->key);
+		free(m->data);
+		free(m);
+		m = next;
+	}
+}
+
+static int step_dump(qat_step *s, const char *path, const qat_tensor *const *tensors,
+		     int64_t count)
+{
+	const char *full = under_output(s, path);
+
+	if (!full)
+		return QAT_ENOMEM;
+	if (!s->context->native->write)
+		return qat_fail(QAT_ENOTSUP, "%s: the native format does not write tensors", path);
+	return s->context->native->write(full, tensors, count);
+}
+
+const qat_session_api qat_step_api = {
+	.size = sizeof(qat_session_api),
+	.output = step_output, .seed = step_seed, .precision = step_precision,
+	.stopped = qat_stopped, .progress = step_progress, .timed_tokens = step_timed,
+	.data_open = data_open, .data_close = data_close, .data_count = data_count,
+	.data_length = data_length, .data_get = data_get,
+	.open = session_open, .close = qat_session_close,
+	.vocabulary = qat_session_vocabulary, .forward = qat_session_forward,
+	.logits = qat_session_logits, .backward = qat_session_backward,
+	.gradient_norm = qat_session_norm, .update = qat_session_update,
+	.param_name = qat_session_param, .param_gradient = qat_session_gradient,
+	.commit = session_commit, .share = session_share,
+	.quantize = state_quantize, .save = state_save, .state_bytes = state_bytes,
+	.row = step_row, .row_text = qat_row_text, .row_int = qat_row_int,
+	.row_number = qat_row_number, .row_get = qat_row_get, .event = step_event,
+	.remember = step_remember, .recall = step_recall, .dump = step_dump,
+};

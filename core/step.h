@@ -1,0 +1,41 @@
+/* step.h - a step while it runs: what the service "session" works on. */
+#ifndef QAT_STEP_H
+#define QAT_STEP_H
+
+#include <qatrun/task.h>
+
+#include "context.h"
+#include "results.h"
+
+typedef struct qat_memo {
+	struct qat_memo *next;
+	char *key;
+	void *data;
+	int64_t bytes;
+} qat_memo;
+
+struct qat_step {
+	qat_context *context;
+	qat_results *results;
+	qat_events *events;
+	const char *output;		/* absolute */
+	int64_t index;			/* in the pipeline */
+	const qat_pipeline_step *plan;
+	qat_row *row;			/* in "steps" */
+	double last_event;		/* seconds */
+	double timed_from, timed_seconds;
+	int64_t timed_tokens, tokens;
+	int64_t predicted;		/* bytes */
+	qat_memo *memos;		/* of the whole run */
+};
+
+/* The table behind host->service("session"). */
+extern const qat_session_api qat_step_api;
+
+/* Seconds on a clock that only goes forward. */
+double qat_now(void);
+/* Records a state in results.json: parent, bytes, effective bits, tokens trained. */
+int qat_step_record(qat_step *s, const char *state);
+void qat_memo_free(qat_memo *m);
+
+#endif
