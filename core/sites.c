@@ -227,6 +227,15 @@ static void collect(struct children *c, const char *pattern, int64_t depth,
 	}
 }
 
+static int has_child(const struct children *c, const char *name)
+{
+	for (int64_t i = 0; i < c->count; i++) {
+		if (!strcmp(name, c->at[i]) || !strcmp(name, "*"))
+			return 1;
+	}
+	return 0;
+}
+
 static int no_match(const qat_site_rule *r, const char *set, const char *const *names,
 		    int64_t count)
 {
@@ -245,6 +254,10 @@ static int no_match(const qat_site_rule *r, const char *set, const char *const *
 			break;
 		c = next;
 	}
+	if (!next.count && has_child(&c, word))
+		return qat_yaml_fail(r->match, QAT_EINVAL, "\"%s\" of sites %s matches nothing in "
+				     "the model: nothing lies below \"%s\"",
+				     qat_yaml_shown(r->match), set, word);
 	near = qat_hint_nearest(word, c.at, c.count);
 	for (int64_t i = 0; i < c.count && i < 12; i++) {
 		size_t used = strlen(list);
