@@ -361,9 +361,10 @@ static int header_read(qat_gguf *g, cursor *c)
 static int split_check(const qat_gguf *g)
 {
 	int64_t count = 1;
+	const int found = qat_gguf_int(&count, g, NULL, "split.count");
 
-	if (qat_gguf_int(&count, g, NULL, "split.count") < 0)
-		return QAT_EFORMAT;
+	if (found < 0)
+		return found;
 	if (count > 1)
 		return qat_fail(QAT_ENOTSUP, "%s: one of %lld parts of a model: merge them first "
 				"(gguf-split --merge)", g->path, (long long)count);

@@ -199,11 +199,13 @@ static int template_add(json_t *single, json_t *specials, const qat_gguf *g, con
 static int template_json(json_t **out, const qat_gguf *g, int bos)
 {
 	json_t *single = json_array(), *pair = json_array(), *specials = json_object();
-	int eos = 0, rc = QAT_OK;
+	int eos = 0;
+	int rc = qat_gguf_bool(&bos, g, NULL, "tokenizer.ggml.add_bos_token");
 
-	if (qat_gguf_bool(&bos, g, NULL, "tokenizer.ggml.add_bos_token") < 0
-	    || qat_gguf_bool(&eos, g, NULL, "tokenizer.ggml.add_eos_token") < 0)
-		rc = QAT_EFORMAT;
+	if (rc >= 0)
+		rc = qat_gguf_bool(&eos, g, NULL, "tokenizer.ggml.add_eos_token");
+	if (rc > 0)
+		rc = QAT_OK;
 	if (!rc && bos)
 		rc = template_add(single, specials, g, "bos");
 	if (!rc)
