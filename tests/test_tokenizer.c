@@ -218,6 +218,14 @@ static const struct { const char *json, *text, *ids; } encodings[] = {
 	  "{'type':'Replace','pattern':{'String':' '},'content':'b'}]}," MODEL(ABC, "", "") "}",
 	  " a ", "2 1 0 1" },
 	{ "{'normalizer':{'type':'Prepend','prepend':'c'}," MODEL(ABC, "", "") "}", "", "" },
+	/* an added token is not a token of the model: z comes of Q, behind the raw pass */
+	{ "{'added_tokens':[{'id':9,'content':'z'},{'id':10,'content':'\u65e5'}],'normalizer':{"
+	  "'type':'Sequence','normalizers':[{'type':'Replace','pattern':{'String':'Q'},"
+	  "'content':'z'},{'type':'Replace','pattern':{'String':'R'},'content':'\u65e5'}]}," MODEL(ABC, "",
+	  ",'unk_token':'a','ignore_merges':true") "}", "zQ", "9 0" },
+	{ "{'added_tokens':[{'id':10,'content':'\u65e5'}],'normalizer':{'type':'Replace','pattern':"
+	  "{'String':'R'},'content':'\u65e5'}," MODEL(ABC, "", ",'unk_token':'a'") "}",
+	  "\u65e5bR", "10 1 0" },
 };
 
 START_TEST(test_encode)
@@ -452,6 +460,8 @@ static const struct { const char *json; int code; const char *message; } refused
 	{ "{'post_processor':{'type':'BertProcessing'}," MODEL(ABC, "", "") "}", QAT_ENOTSUP,
 	  "BertProcessing" },
 	{ PRE("{'type':'Whitespace'}"), QAT_ENOTSUP, "Whitespace" },
+	{ PRE("{'type':'Sequence','pretokenizers':[" BYTES "," BYTES "," BYTES "]}"), QAT_ENOTSUP,
+	  "ByteLevel more than twice" },
 	{ PRE("7"), QAT_EFORMAT, "pre_tokenizer" },
 	{ PRE("{'type':'Sequence','pretokenizers':7}"), QAT_EFORMAT, "Sequence" },
 	{ PRE(SPLIT(DASH, "Sideways", "false")), QAT_EFORMAT, "behavior" },
@@ -489,6 +499,31 @@ START_TEST(test_late)
 	ck_assert_int_eq(bpe->encode(self, "b", -1, &ids), QAT_EINVAL);
 	bpe->close(self);
 	bpe->close(NULL);
+}
+END_TEST
+
+/* Every stage makes the text a hundred times longer. */
+START_TEST(test_growth)
+{
+	char part[256], json[4096], much[101];
+	void *self;
+	qat_ids ids;
+	char *text;
+	int64_t length;
+
+	memset(much, 'a', 100);
+	much[100] = '\0';
+	snprintf(part, sizeof part, "{'type':'Replace','pattern':{'String':'a'},'content':'%s'}",
+		 much);
+	snprintf(json, sizeof json, "{'normalizer':{'type':'Sequence','normalizers':[%s,%s,%s]},"
+		 "'decoder':{'type':'Sequence','decoders':[%s,%s,%s]}," MODEL(ABC, "", "") "}",
+		 part, part, part, part, part, part);
+	self = open_good(json);
+	ck_assert_int_eq(bpe->encode(self, "a", 1, &ids), QAT_ENOTSUP);
+	ck_assert_ptr_nonnull(strstr(message, "limit"));
+	ck_assert_int_eq(bpe->decode(self, &(int32_t){ 0 }, 1, &text, &length), QAT_ENOTSUP);
+	ck_assert_ptr_nonnull(strstr(message, "limit"));
+	bpe->close(self);
 }
 END_TEST
 
@@ -596,6 +631,7 @@ int main(void)
 	tcase_add_loop_test(tests, test_decode, 0, ROWS(decodings));
 	tcase_add_loop_test(tests, test_refused, 0, ROWS(refused));
 	tcase_add_test(tests, test_late);
+	tcase_add_test(tests, test_growth);
 	tcase_add_loop_test(tests, test_hostile_regex, 0, 4);
 	tcase_add_test(tests, test_mutations);
 	tcase_add_test(tests, test_bytes);

@@ -19,7 +19,9 @@ enum {
 	QAT_BPE_FILE_MAX = 256 << 20,	/* bytes of a tokenizer.json */
 	QAT_BPE_STAGES = 32,		/* parts of a chain, sequences flattened */
 	QAT_BPE_DEPTH = 8,		/* sequences inside sequences */
-	QAT_BPE_ADDED_MAX = 1024	/* bytes of an added token: bounds the search */
+	QAT_BPE_ADDED_MAX = 256,	/* bytes of an added token: bounds the search */
+	QAT_BPE_STRING_MAX = 256,	/* bytes that a part finds or writes */
+	QAT_BPE_GROWTH = 64		/* times that a text may grow on its way */
 };
 
 /* ---- bpe_store.c: bytes, numbers, names ---- */
@@ -39,6 +41,9 @@ typedef struct qat_list {
 } qat_list;
 
 int qat_list_append(qat_list *list, int32_t value);
+
+/* QAT_ENOTSUP, with a message, when a text of `from` bytes has grown too long. */
+int qat_text_check(const qat_text *text, size_t from, const char *name);
 
 /* Grow an array for one more: `at` points to the pointer, `each` is an element's size. */
 int qat_array_grow(void *at, size_t *room, size_t count, size_t each);

@@ -84,9 +84,10 @@ int qat_added_ready(qat_bpe *bpe)
 
 		if (added->normalized)
 			rc = normalize_content(bpe, added);
-		if (!rc && !added->content.length)
-			rc = qat_fail(QAT_EFORMAT, "%s: added_tokens[%zu] has no content",
-				      bpe->name, i);
+		if (!rc && (!added->content.length || added->content.length > QAT_BPE_ADDED_MAX))
+			rc = qat_fail(QAT_EFORMAT, "%s: added_tokens[%zu] has %zu bytes when "
+				      "normalized, not 1 to %d", bpe->name, i,
+				      added->content.length, QAT_BPE_ADDED_MAX);
 		if (!rc)
 			rc = trie_add(added->normalized ? &bpe->normalized : &bpe->raw, added,
 				      (int32_t)i, bpe->name);

@@ -225,9 +225,12 @@ int qat_decode(const qat_bpe *bpe, qat_text *out, const int32_t *ids, size_t cou
 {
 	strings now = { .count = 0 }, next = { .count = 0 };
 	int rc = read_tokens(&now, bpe, ids, count);
+	size_t from = now.text.length;
 
 	for (size_t i = 0; i < bpe->decoders.count && !rc; i++) {
 		rc = apply(&next, &now, &bpe->decoders.part[i]);
+		if (!rc)
+			rc = qat_text_check(&next.text, from, bpe->name);
 		strings_free(&now);
 		now = next;
 		next = (strings){ .count = 0 };

@@ -83,6 +83,7 @@ static int apply(qat_text *to, const qat_part *part, const char *text, size_t le
 int qat_normalize(qat_text scratch[2], const char **out, size_t *length, const qat_chain *chain,
 		  const char *text, const char *name)
 {
+	size_t from = *length;
 	int rc = QAT_OK, turn = 0;
 
 	for (size_t i = 0; i < chain->count && !rc; i++) {
@@ -92,6 +93,8 @@ int qat_normalize(qat_text scratch[2], const char **out, size_t *length, const q
 			continue;
 		scratch[turn].length = 0;
 		rc = apply(&scratch[turn], part, text, *length, name);
+		if (!rc)
+			rc = qat_text_check(&scratch[turn], from, name);
 		text = scratch[turn].at;
 		*length = scratch[turn].length;
 		turn ^= 1;

@@ -61,6 +61,9 @@ static int copy_text(qat_string *out, const context *c, const json_t *part, cons
 	if (!json_is_string(text))
 		return qat_fail(QAT_EFORMAT, "%s: %s: \"%s\" must be a string", c->name, c->section,
 				key);
+	if (json_string_length(text) > QAT_BPE_STRING_MAX)
+		return qat_fail(QAT_ENOTSUP, "%s: %s: \"%s\" of more than %d bytes", c->name,
+				c->section, key, QAT_BPE_STRING_MAX);
 	return qat_string_copy(out, json_string_value(text), json_string_length(text));
 }
 
@@ -143,8 +146,15 @@ static int add_regex(context *c, const char *pattern)
 static int read_byte_level(context *c, const json_t *part)
 {
 	bool prefix = true, regex = true;
+	size_t before = 0;
 	qat_part *out;
 	int rc = qat_json_flag(&prefix, part, "add_prefix_space", c->name);
+
+	/* each doubles the text; one is usual */
+	for (size_t i = 0; i < c->chain->count; i++)
+		before += c->chain->part[i].kind == QAT_SPLIT_BYTES;
+	if (before >= 2)
+		return unsupported(c, part, "more than twice is not supported");
 
 	if (!rc)
 		rc = qat_json_flag(&regex, part, "use_regex", c->name);

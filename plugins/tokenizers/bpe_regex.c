@@ -14,7 +14,7 @@
 enum {
 	PATTERN_MAX = 1 << 16,	/* bytes */
 	WINDOW = 64,		/* bytes in which one call looks for a match */
-	SECONDS = 10		/* for a text, and 20 more for each MB */
+	SECONDS = 10		/* for a text, and 2 more for each MB */
 };
 
 #define SPACE "\\t-\\r\\x{85}\\p{Z}"	/* White_Space; PCRE2's \s has U+180E too */
@@ -239,7 +239,7 @@ static bool is_late(const qat_match *match)
 
 int qat_match_open(qat_match *match, size_t length)
 {
-	double seconds = SECONDS + 20e-6 * (double)length;
+	double seconds = SECONDS + 2e-6 * (double)length;
 	uint32_t steps = length < 500000000 ? 1000000 + 4 * (uint32_t)length : 2001000000;
 
 	match->data = pcre2_match_data_create(1, NULL);

@@ -52,6 +52,14 @@ int qat_text_append(qat_text *text, const char *from, size_t length)
 	return QAT_OK;
 }
 
+int qat_text_check(const qat_text *text, size_t from, const char *name)
+{
+	if (text->length / QAT_BPE_GROWTH <= from + 1024)
+		return QAT_OK;
+	return qat_fail(QAT_ENOTSUP, "%s: replacing makes %zu bytes of %zu; %d times is the limit",
+			name, text->length, from, QAT_BPE_GROWTH);
+}
+
 void qat_text_free(qat_text *text)
 {
 	free(text->at);
