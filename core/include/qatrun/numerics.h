@@ -271,6 +271,8 @@ static inline void qat_stats_add(qat_block_stats *b, float x)
 static inline int qat_round_int(float v)
 {
 	/* Past int range the clamp decides; keep the conversion defined. */
+	if (v != v)
+		return 0;
 	return v >= 1e9f ? 1000000000 : v <= -1e9f ? -1000000000 : (int)rintf(v);
 }
 
@@ -288,12 +290,13 @@ static inline uint8_t qat_table_code(const qat_scheme *s, float y)
 }
 
 /* Code of x in a block with stored scale `scale` and zero point. *inside is 1 where
- * STE_CLIPPED lets the gradient pass. A NaN scale gives code 0. For FLOAT_ZERO the
+ * STE_CLIPPED lets the gradient pass. A NaN scale gives code 0, and so does a NaN under
+ * a given scale, where the caller must raise its flag (integers: the code of 0). For FLOAT_ZERO the
  * contract divides by s; others multiply by r = fl(1/s). */
 static inline uint8_t qat_code(const qat_scheme *s, float x, float scale, float zero, int *inside)
 {
 	*inside = 1;
-	if (scale != scale)
+	if (scale != scale || (x != x && s->grid != QAT_GRID_UNIFORM))
 		return 0;
 	if (s->grid == QAT_GRID_UNIFORM) {
 		const float mid = (float)((s->qmax - s->qmin + 1) / 2);
@@ -333,11 +336,9 @@ static inline float qat_decode(const qat_scheme *s, uint8_t code, float scale, f
 	return scale * (float)((int8_t)code - (int)zero);
 }
 
-/* The integer that a code stands for in an integer product, and the power of two that
- * the product of two such integers must be scaled by is 2^(-shift) each: UNIFORM q - z
- * with shift 0; FLOAT grids whose values are multiples of a half or a quarter small
- * enough for a byte, e.g. E2M1: 2 * value, shift 1. Returns 0 where no such integer
- * exists (then the product is taken in floating point). */
+/* 1 if every code stands for an integer of a byte, value * 2^*shift, so that products
+ * can be summed as integers and scaled by 2^-shift for each side: UNIFORM is q - z with
+ * shift 0, E2M1 is 2 * value with shift 1. 0: the product is taken in floating point. */
 static inline int qat_code_integer(const qat_scheme *s, int *shift)
 {
 	*shift = 0;
