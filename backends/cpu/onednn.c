@@ -288,7 +288,7 @@ static int execute(qat_onednn *o, const matmul_kept *p, const qat_gemm_args *g)
 int qat_onednn_matmul(qat_onednn *o, const qat_gemm_args *g)
 {
 	const matmul_key k = key_of(g);
-	matmul_kept *p;
+	matmul_kept *p = NULL;
 	int rc = find_kept(o, &p, &k);
 
 	return rc ? rc : execute(o, p, g);

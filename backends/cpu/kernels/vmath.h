@@ -7,10 +7,10 @@
 
 #include "simd.h"
 
-/* e^x; 0 below -104, infinity above 88.73. */
+/* e^x; 0 below -103.98, infinity above 88.73. */
 QAT_INLINE float vexp(float x)
 {
-	const float lo = x > -104.0f ? x : -104.0f;	/* NaN too */
+	const float lo = x > -110.0f ? x : -110.0f;	/* NaN too */
 	const float c = lo > 89.0f ? 89.0f : lo;
 	const float n = round_near(c * 1.44269504f);
 	const float r = madd(n, 2.12194440e-4f, madd(n, -0.693359375f, c));
