@@ -337,7 +337,8 @@ END_TEST
 START_TEST(rotated_rows)
 {
 	static const int old[8] = { 0, 4, 1, 5, 2, 6, 3, 7 };
-	const qat_param q = param("layers.0.attn.q.weight", 2), v = param("layers.0.attn.v.weight", 0);
+	const qat_param q = param("layers.0.attn.q.weight", 2);
+	const qat_param v = param("layers.0.attn.v.weight", 0);
 	const qat_param bias = param("layers.0.attn.q.bias", 2);
 	const qat_param odd = param("layers.0.attn.q.weight", 16);
 	const qat_param none = param("layers.0.attn.q.weight", 3);
@@ -419,7 +420,7 @@ START_TEST(types_and_rows)
 	ck_assert_int_eq(gguf->read(file, &n, x, 0, 1), QAT_OK);
 	ck_assert(x[3] == 3);
 	ck_assert_int_lt(gguf->read(file, &n, x, 1, 1), 0);
-	kit_fails(gguf->find(file, &i8, &t), QAT_ENOTSUP, "\"blk.0.ffn_down.weight\" is of type I8");
+	kit_fails(gguf->find(file, &i8, &t), QAT_ENOTSUP, "ffn_down.weight\" is of type I8");
 	kit_fails(gguf->read(file, &i8, x, 0, 1), QAT_ENOTSUP, "I8");
 	gguf->close(file);
 }
@@ -682,7 +683,7 @@ START_TEST(config_llama)
 	llama_small();
 	add_u32("llama.feed_forward_length", 20);
 	config_check("{" LLAMA "\"intermediate_size\":20,\"num_key_value_heads\":3,\"head_dim\":4,"
-		     "\"rope_theta\":10000.0,\"attention_bias\":false,\"tie_word_embeddings\":true}");
+		     "\"rope_theta\":1e4,\"attention_bias\":false,\"tie_word_embeddings\":true}");
 
 	llama_small();
 	add_key("llama.feed_forward_length", GGUF_U64);
@@ -722,7 +723,8 @@ START_TEST(config_gpt2)
 	add_u32("gpt2.feed_forward_length", 48);
 	add_float("gpt2.attention.layer_norm_epsilon", 1e-5f);
 	add_counted("token_embd.weight", 12, 5);
-	config_check("{\"architectures\":[\"GPT2LMHeadModel\"],\"model_type\":\"gpt2\",\"n_embd\":12,"
+	config_check("{\"architectures\":[\"GPT2LMHeadModel\"],\"model_type\":\"gpt2\","
+		     "\"n_embd\":12,"
 		     "\"n_layer\":2,\"n_head\":3,\"n_positions\":64,\"n_inner\":48,"
 		     "\"layer_norm_epsilon\":1e-5,\"activation_function\":\"gelu_new\","
 		     "\"vocab_size\":5,\"tie_word_embeddings\":true}");
@@ -810,12 +812,16 @@ static void tokenizer_fails(int code, const char *message)
 
 #define BYTES(regex) "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true," \
 	"\"use_regex\":" regex "}"
-#define SPLIT(number) "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{" \
+#define SPLIT(number) "{\"type\":\"Sequence\"," \
+	"\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{" \
 	"\"Regex\":\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" number \
 	"| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}," \
 	"\"behavior\":\"Isolated\",\"invert\":false}," BYTES("false") "]}"
 
-static const struct { const char *pre, *pre_tokenizer, *normalizer; int ignore_merges, bos; } pres[] = {
+static const struct {
+	const char *pre, *pre_tokenizer, *normalizer;
+	int ignore_merges, bos;
+} pres[] = {
 	{ NULL, BYTES("true"), "null", 0, 0 },
 	{ "default", BYTES("true"), "null", 0, 0 },
 	{ "gpt-2", BYTES("true"), "null", 0, 0 },
@@ -840,10 +846,11 @@ START_TEST(tokenizer)
 	json_check(json_object_get(root, "normalizer"), pres[_i].normalizer);
 	json_check(json_object_get(root, "decoder"), BYTES("true"));
 	json_check(json_object_get(model, "type"), "\"BPE\"");
-	json_check(json_object_get(model, "vocab"), "{\"<s>\":0,\"a\":1,\"b\":2,\"\\u0120\":3,\"ab\":4,"
-		   "\"<u>\":5,\"\\\"\\\\\":6}");
+	json_check(json_object_get(model, "vocab"), "{\"<s>\":0,\"a\":1,\"b\":2,"
+		   "\"\\u0120\":3,\"ab\":4,\"<u>\":5,\"\\\"\\\\\":6}");
 	json_check(json_object_get(model, "merges"), "[\"a b\"]");
-	json_check(json_object_get(model, "ignore_merges"), pres[_i].ignore_merges ? "true" : "false");
+	ck_assert_int_eq(json_is_true(json_object_get(model, "ignore_merges")),
+			 pres[_i].ignore_merges);
 	json_check(json_object_get(root, "added_tokens"),
 		   "[{\"id\":0,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":false,"
 		   "\"rstrip\":false,\"normalized\":false,\"special\":true},"
@@ -875,7 +882,8 @@ START_TEST(tokenizer_template)
 		   "\"pair\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},"
 		   "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},"
 		   "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],"
-		   "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[0],\"tokens\":[\"<s>\"]}}}");
+		   "\"special_tokens\":{\"<s>\":"
+		   "{\"id\":\"<s>\",\"ids\":[0],\"tokens\":[\"<s>\"]}}}");
 	json_decref(root);
 	root = document(file, QAT_DOC_TOKENIZER_CONFIG);
 	json_check(root, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"bos_token\":\"<s>\","

@@ -139,7 +139,8 @@ START_TEST(prefixes)
 {
 	static const struct { const char *prefix, *asked; int found; } all[] = {
 		{ "", "f", 1 }, { "", "transformer.f", 1 }, { "", "model.f", 1 },
-		{ "", "other.f", 0 }, { "transformer.", "f", 1 }, { "transformer.", "transformer.f", 1 },
+		{ "", "other.f", 0 }, { "transformer.", "f", 1 },
+		{ "transformer.", "transformer.f", 1 },
 		{ "model.", "f", 1 }, { "other.", "f", 0 }, { "transformer.", "model.f", 0 },
 	};
 
@@ -204,7 +205,8 @@ static const struct { const char *index, *message; int code; } indexes[] = {
 	{ "{\"weight_map\":{\"f\":\"config.json\"}}", "is not the name", QAT_EFORMAT },
 	{ "{\"weight_map\":{\"f\":\"b.safetensors\"}}", "b.safetensors", QAT_ENOTFOUND },
 	{ "{\"weight_map\":{\"q\":\"a.safetensors\"}}", "\"q\" is not in", QAT_EFORMAT },
-	{ "{\"weight_map\":{\"f\":\"a.safetensors\",\"f\":\"a.safetensors\"}}", "uplicate", QAT_EFORMAT },
+	{ "{\"weight_map\":{\"f\":\"a.safetensors\",\"f\":\"a.safetensors\"}}", "uplicate",
+	  QAT_EFORMAT },
 };
 
 START_TEST(index_refused)
@@ -233,7 +235,8 @@ static const qat_tensor tensors[] = {
 };
 static const qat_tensor *const tensor_list[] = { &tensors[0], &tensors[1], &tensors[2] };
 static const qat_param params[] = {
-	{ .size = sizeof(qat_param), .flags = QAT_PARAM_HUB_TRANSPOSED, .hub_name = "h.0.a.weight" },
+	{ .size = sizeof(qat_param), .flags = QAT_PARAM_HUB_TRANSPOSED,
+	  .hub_name = "h.0.a.weight" },
 	{ .size = sizeof(qat_param), .hub_name = "ln_f.weight" },
 };
 static const qat_param *const param_list[] = { &params[0], &params[1], NULL };
@@ -318,7 +321,8 @@ START_TEST(save_sharded)
 		free(kit_get(path, &length));
 		snprintf(path, sizeof path, "%s/model.safetensors.index.json", name);
 		text = kit_get(path, &length);
-		ck_assert_ptr_nonnull(strstr(text, "{\n  \"metadata\": {\n    \"total_size\": 54\n"));
+		ck_assert_ptr_nonnull(strstr(text, "{\n  \"metadata\": {\n    "
+					     "\"total_size\": 54\n"));
 		ck_assert_ptr_nonnull(strstr(text, "\"h.0.a.weight\": \"model-00001-of-0000"));
 		free(text);
 	}

@@ -24,8 +24,8 @@ static qat_param param(const char *name)
 
 START_TEST(vector)
 {
-	static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\","
-		"\"shape\":[2],\"data_offsets\":[0,8]}}   ";
+	static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{"
+		"\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}   ";
 	static const char *const metadata[] = { "format", "pt", NULL };
 	float data[2] = { 1, -2 };
 	const qat_tensor t = TENSOR("a", QAT_F32, data, 1, 2);
@@ -116,10 +116,13 @@ static const struct { const char *header; size_t data; const char *message; } ba
 	  "\"b\": a hole" },
 	{ "{" T("a", "F32", "[2]", "0", "8") "}", 7, "\"a\" ends at byte 8 of 7" },
 	{ "{" T("a", "F32", "[2]", "0", "8") "}", 9, "1 bytes after" },
-	{ "{" T("a", "F32", "[1]", "0", "4") "," T("a", "F32", "[1]", "4", "8") "}", 8, "uplicate" },
+	{ "{" T("a", "F32", "[1]", "0", "4") "," T("a", "F32", "[1]", "4", "8") "}", 8,
+	  "uplicate" },
 	{ "{" T("a", "F4", "[3]", "0", "1") "}", 1, "\"a\": ends inside a byte" },
-	{ "{" T("a", "F32", "[4611686018427387904,4]", "0", "0") "}", 0, "\"a\": the shape has more" },
-	{ "{" T("a", "F32", "[4611686018427387904]", "0", "0") "}", 0, "\"a\": the shape has more" },
+	{ "{" T("a", "F32", "[4611686018427387904,4]", "0", "0") "}", 0,
+	  "\"a\": the shape has more" },
+	{ "{" T("a", "F32", "[4611686018427387904]", "0", "0") "}", 0,
+	  "\"a\": the shape has more" },
 	{ "{" T("a", "F32", "[4611686018427387904,8,0]", "0", "0") "}", 0, "the shape has more" },
 	{ "{\"__metadata__\":{\"a\":1}}", 0, "__metadata__: \"a\"" },
 	{ "{\"__metadata__\":[]}", 0, "__metadata__ is not" },

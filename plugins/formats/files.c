@@ -101,8 +101,8 @@ int qat_text_read(qat_text *out, const char *path)
 		return rc;
 	if (size > TEXT_LIMIT) {
 		close(fd);
-		return qat_fail(QAT_EFORMAT, "%s: %lld bytes are too many for a document, at most %lld",
-				path, (long long)size, (long long)TEXT_LIMIT);
+		return qat_fail(QAT_EFORMAT, "%s: %lld bytes are too many for a document, at "
+				"most %lld", path, (long long)size, (long long)TEXT_LIMIT);
 	}
 	text = malloc((size_t)size + 1);
 	rc = text ? read_all(text, size, fd, path)

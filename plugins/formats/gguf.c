@@ -202,7 +202,7 @@ static int vector_read(const qat_gguf *g, const qat_gguf_tensor *t, const qat_pa
 	}
 	all = malloc((size_t)n * sizeof *all);
 	if (!all)
-		return qat_fail(QAT_ENOMEM, "%s: out of memory for tensor \"%s\"", g->path, t->name);
+		return qat_fail(QAT_ENOMEM, "%s: out of memory for \"%s\"", g->path, t->name);
 	qat_gguf_values(t, all, t->data, n);
 	for (int64_t i = 0; i < n; i++)
 		out[i] = all[row_in_file(i, n / p->heads)];

@@ -146,8 +146,9 @@ static int rope_set(json_t *config, const qat_gguf *g)
 	if (found < 0)
 		return found;
 	if (found && !qat_gguf_is(type, "linear") && !qat_gguf_is(type, "none"))
-		return qat_fail(QAT_ENOTSUP, "%s: rope scaling of type \"%.*s\" is not done; linear "
-				"is", g->path, type.length < 40 ? (int)type.length : 40, type.at);
+		return qat_fail(QAT_ENOTSUP, "%s: rope scaling of type \"%.*s\" is not done; "
+				"linear is", g->path, type.length < 40 ? (int)type.length : 40,
+				type.at);
 	if (freqs)
 		return rope_freqs_set(config, g, freqs);
 	if (found && qat_gguf_is(type, "none"))

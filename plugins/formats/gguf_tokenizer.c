@@ -30,7 +30,8 @@ static const recipe recipes[] = {
 	{ "llama-bpe", "null", LLAMA3, 1, 1 },
 	{ "llama3", "null", LLAMA3, 1, 1 },
 	{ "llama-v3", "null", LLAMA3, 1, 1 },
-	{ "qwen2", "{\"type\":\"NFC\"}", SEQUENCE(SPLIT("\\\\p{N}") "," BYTE_LEVEL("false")), 0, 0 },
+	{ "qwen2", "{\"type\":\"NFC\"}", SEQUENCE(SPLIT("\\\\p{N}") "," BYTE_LEVEL("false")),
+	  0, 0 },
 };
 
 static const recipe *recipe_find(const qat_gguf *g)

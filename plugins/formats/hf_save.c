@@ -143,7 +143,8 @@ int qat_hf_save(const char *path, const qat_checkpoint *c, int64_t limit)
 	int rc;
 
 	if (!c->docs[QAT_DOC_CONFIG].at)
-		return qat_fail(QAT_EINVAL, "%s: a model without config.json cannot be saved", path);
+		return qat_fail(QAT_EINVAL, "%s: a model without config.json cannot be saved",
+				path);
 	d.items = calloc(n, sizeof *d.items);
 	d.shards = calloc(n, sizeof *d.shards);
 	if (d.items && d.shards) {
