@@ -1,0 +1,180 @@
+/* claim.c - which nodes become one kernel.
+ *
+ * Weights that a product reads as codes are packed by the quantize that makes them, once
+ * per optimizer step: their codes are private, followed by the packed form. The loss and
+ * its gradient are one sweep over the logits where the gradient's factor is an input.
+ */
+#include "cpu.h"
+
+#include <string.h>
+
+/* ---- weights ---- */
+
+static int same_plan_as(const qat_node *a, const qat_node *b)
+{
+	const int floats = !a->schemes[0] && !b->schemes[0];
+
+	return (floats || (a->schemes[0] && b->schemes[0] &&
+			   a->schemes[0]->schemes[0] == b->schemes[0]->schemes[0])) &&
+	       a->schemes[1]->schemes[0] == b->schemes[1]->schemes[0];
+}
+
+/* Whether m reads the codes of q as a weight, with the scales that q gave or was given. */
+static int reads_as_weight(const qat_node *m, const qat_node *q)
+{
+	const int64_t scale = q->out[1] != QAT_NONE ? q->out[1] : q->in[1];
+	const int64_t zero = q->out[1] != QAT_NONE ? q->out[2] : q->in[2];
+
+	return m->op == QAT_OP_QMATMUL && m->in[3] == q->out[0] && m->in[0] != q->out[0] &&
+	       m->in[4] == scale && m->in[5] == zero;
+}
+
+static int reads(const qat_node *n, int64_t v)
+{
+	for (int64_t i = 0; i < n->n_in; i++)
+		if (n->in[i] == v)
+			return 1;
+	return 0;
+}
+
+/* The product that reads these codes; NULL if none does, or if others than products of
+ * one plan and dequantize do. *plain: somebody reads the codes as they are. */
+static const qat_node *product_of(const qat_graph *g, const qat_node *q, int *plain)
+{
+	const qat_node *product = NULL;
+
+	*plain = 0;
+	for (int64_t i = 0; i < g->n_nodes; i++) {
+		const qat_node *n = g->nodes[i];
+
+		if (!reads(n, q->out[0]))
+			continue;
+		if (n->op == QAT_OP_DEQUANTIZE) {
+			*plain = 1;
+			continue;
+		}
+		if (!reads_as_weight(n, q) || (product && !same_plan_as(n, product)))
+			return NULL;
+		product = n;
+	}
+	return product;
+}
+
+uint32_t qat_cpu_codes_layout(const qat_cpu *cpu, const qat_graph *g, const qat_node *q,
+			      const uint8_t *keep, qat_qmm *plan)
+{
+	const qat_value *codes = g->values[q->out[0]];
+	const qat_node *m;
+	int plain;
+
+	if ((keep && keep[codes->id]) || codes->alias != QAT_NONE)
+		return QAT_CPU_SINGLE;
+	m = product_of(g, q, &plain);
+	if (!m || qat_qmm_plan(cpu->dense, plan, codes->shape[0], codes->shape[1],
+			       m->schemes[0] ? m->schemes[0]->schemes[0] : NULL,
+			       m->schemes[1]->schemes[0]))
+		return QAT_CPU_SINGLE;
+	return plain ? QAT_CPU_CODES_AND_PACKED : QAT_CPU_PACKED_ALONE;
+}
+
+static void claim_codes(const qat_cpu *cpu, const qat_graph *g, const qat_node *q,
+			const uint8_t *keep, qat_claim *out)
+{
+	const qat_value *codes = g->values[q->out[0]];
+	qat_qmm plan;
+
+	out->kernel = qat_cpu_codes_layout(cpu, g, q, keep, &plan);
+	if (out->kernel == QAT_CPU_SINGLE)
+		return;
+	out->n_private = 1;
+	out->private_value[0] = codes->id;
+	out->private_bytes[0] = plan.weight_bytes;
+	if (out->kernel == QAT_CPU_CODES_AND_PACKED)
+		out->private_bytes[0] += qat_cpu_round64(qat_value_bytes(codes));
+}
+
+/* ---- the loss and its gradient ---- */
+
+static int64_t root(const qat_graph *g, int64_t v)
+{
+	while (g->values[v]->alias != QAT_NONE)
+		v = g->values[v]->alias;
+	return v;
+}
+
+/* What the gradient takes must be there, and what it writes must be free, already when
+ * the forward node runs. */
+static int fuses(const qat_graph *g, const qat_node *f, const qat_node *d)
+{
+	const int64_t addend = d->n_in > 5 ? d->in[5] : QAT_NONE;
+
+	return d->op == QAT_OP_LINEAR_CROSS_ENTROPY_GRAD && d->phase == QAT_PHASE_BACKWARD &&
+	       f->phase == QAT_PHASE_FORWARD && !memcmp(d->in, f->in, 3 * sizeof *d->in) &&
+	       d->in[3] == f->out[1] && g->values[d->in[4]]->role == QAT_ROLE_INPUT &&
+	       (addend == QAT_NONE || g->values[addend]->role == QAT_ROLE_STATE);
+}
+
+/* Memory of `v` is touched by nobody between its start and node d. */
+static int untouched_before(const qat_graph *g, int64_t v, const qat_node *d)
+{
+	const int64_t r = root(g, v);
+
+	if (g->values[r]->role != QAT_ROLE_STATE)
+		return 1;
+	for (int64_t i = 0; i < d->id; i++) {
+		const qat_node *n = g->nodes[i];
+
+		for (int64_t k = 0; k < n->n_in + n->n_out; k++) {
+			const int64_t id = k < n->n_in ? n->in[k] : n->out[k - n->n_in];
+
+			if (id != QAT_NONE && root(g, id) == r)
+				return 0;
+		}
+	}
+	return 1;
+}
+
+static const qat_node *find_gradient(const qat_graph *g, const qat_node *f,
+				     const uint8_t *taken)
+{
+	for (int64_t i = f->id + 1; i < g->n_nodes; i++)
+		if (!taken[i] && fuses(g, f, g->nodes[i]) &&
+		    untouched_before(g, g->nodes[i]->out[1], g->nodes[i]))
+			return g->nodes[i];
+	return NULL;
+}
+
+/* ---- the claim ---- */
+
+static int prepare(const qat_cpu_site *c, const qat_node *gradient, qat_cpu_step *s)
+{
+	return gradient ? qat_cpu_linear_ce_fuse(c, gradient, s)
+			: qat_cpu_op_find(c->n->op)->prepare(c, s);
+}
+
+int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t *keep,
+		  const uint8_t *taken, qat_claim *out)
+{
+	const qat_cpu_site c = { .cpu = device, .g = g, .n = g->nodes[first], .keep = keep };
+	const qat_node *gradient = NULL;
+	qat_cpu_step s = { .node = first };
+	int rc;
+
+	if (!qat_cpu_op_find(c.n->op))
+		return qat_fail(QAT_ENOTSUP, "cpu: %s: no kernel for op %u", c.n->name, c.n->op);
+	out->kernel = QAT_CPU_SINGLE;
+	out->n_nodes = 1;
+	out->nodes[0] = out->at = first;
+	out->n_private = 0;
+	if (c.n->op == QAT_OP_QUANTIZE)
+		claim_codes(device, g, c.n, keep, out);
+	if (c.n->op == QAT_OP_LINEAR_CROSS_ENTROPY)
+		gradient = find_gradient(g, c.n, taken);
+	if (gradient) {
+		out->kernel = QAT_CPU_LINEAR_CE;
+		out->nodes[out->n_nodes++] = gradient->id;
+	}
+	rc = prepare(&c, gradient, &s);
+	out->workspace = s.workspace;
+	return rc;
+}

@@ -1,0 +1,248 @@
+/* cpu.h - backend cpu from inside: the device, and how a node becomes a step.
+ *
+ * Each op has a row in one table (ops.c): the types that its kernel takes, `prepare`, and
+ * `run`. prepare fills a step from a node: pointers, shapes, plans. It is called twice:
+ * when the node is claimed, without memory, for the size of the workspace; and when the
+ * graph is compiled. run then finds all that it needs in the step.
+ */
+#ifndef QAT_CPU_H
+#define QAT_CPU_H
+
+#include <qatrun/backend.h>
+
+#include "dense.h"
+
+typedef struct qat_cpu_options {
+	int64_t huge_pages;
+} qat_cpu_options;
+
+/* An opened device. */
+typedef struct qat_cpu {
+	const qat_kernels *kernels;
+	qat_dense *dense;
+	int32_t threads;
+	int huge_pages;
+	int64_t packed_bytes;		/* of frozen weights, beside what the core planned */
+} qat_cpu;
+
+/* Kernels, as claims name them. A value that a claim of the second or third kind made
+ * private is codes of a weight: plain and then packed, or packed alone. */
+enum {
+	QAT_CPU_SINGLE = 1,		/* one node */
+	QAT_CPU_CODES_AND_PACKED = 2,	/* QUANTIZE that packs for its QMATMUL */
+	QAT_CPU_PACKED_ALONE = 3,	/* the same where nobody reads the codes */
+	QAT_CPU_LINEAR_CE = 4		/* LINEAR_CROSS_ENTROPY and its gradient */
+};
+
+/* ---- memory.c ---- */
+
+int qat_cpu_alloc(void *device, qat_memory **out, int64_t bytes, uint32_t use);
+int qat_cpu_import(void *device, qat_memory **out, const void *data, int64_t bytes);
+void qat_cpu_free(void *device, qat_memory *m);
+int qat_cpu_write(void *device, qat_memory *m, int64_t offset, const void *data, int64_t bytes);
+int qat_cpu_read(void *device, void *data, qat_memory *m, int64_t offset, int64_t bytes);
+void *qat_cpu_map(void *device, qat_memory *m);
+/* Address of [offset, offset + bytes); NULL where m has no such bytes. */
+void *qat_cpu_at(const qat_memory *m, int64_t offset, int64_t bytes);
+
+/* ---- a node and its place ---- */
+
+/* What prepare looks at. Memory is absent (NULL) while claims are made. */
+typedef struct qat_cpu_site {
+	const qat_cpu *cpu;
+	const qat_graph *g;
+	const qat_node *n;
+	const qat_binding *bindings;	/* [values], or NULL */
+	char *workspace;		/* NULL while claims are made */
+	const uint8_t *keep;		/* [values]; of claims only */
+	const uint8_t *layout;		/* [values]: kernel that made it private, else 0 */
+} qat_cpu_site;
+
+/* Value of input or output i; NULL where absent. */
+const qat_value *qat_cpu_in(const qat_cpu_site *c, int64_t i);
+const qat_value *qat_cpu_out(const qat_cpu_site *c, int64_t i);
+/* Their memory, NULL where absent. */
+void *qat_cpu_in_data(const qat_cpu_site *c, int64_t i);
+void *qat_cpu_out_data(const qat_cpu_site *c, int64_t i);
+qat_src qat_cpu_src(const qat_cpu_site *c, int64_t i);
+qat_dst qat_cpu_dst(const qat_cpu_site *c, int64_t i);
+
+/* The next `bytes` of the step's workspace, aligned; counts them in *used. NULL while
+ * claims are made. */
+void *qat_cpu_work(const qat_cpu_site *c, int64_t *used, int64_t bytes);
+
+/* ---- steps ---- */
+
+typedef struct qat_cpu_flat {		/* element by element */
+	qat_dst y[2];
+	qat_src x[3];
+	int64_t n, kind;
+	float factor;
+	double *sum;
+} qat_cpu_flat;
+
+typedef struct qat_cpu_update {
+	float *p, *m, *v;
+	const float *g, *hyper;
+	int64_t n;
+} qat_cpu_update;
+
+typedef struct qat_cpu_quantize {
+	qat_quantize_args a;
+	qat_qmm plan;
+	void *packed;			/* NULL: codes alone */
+} qat_cpu_quantize;
+
+enum { QAT_CPU_PACKED = 0, QAT_CPU_PACK_ONCE = 1, QAT_CPU_PACK_ALWAYS = 2 };
+
+typedef struct qat_cpu_qmm {
+	qat_qmm plan;
+	qat_qmm_args a;
+	int32_t pack;			/* QAT_CPU_PACKED ... */
+	const void *codes, *zero;	/* to pack from */
+	const float *scale;
+	void *room;			/* PACK_ALWAYS: in the workspace */
+} qat_cpu_qmm;
+
+typedef struct qat_cpu_mask {
+	qat_dst y;
+	qat_src g;
+	const uint8_t *mask;
+	int64_t rows, cols;
+} qat_cpu_mask;
+
+typedef struct qat_cpu_observe {
+	const qat_scheme *scheme;
+	int64_t rows, cols;
+	qat_src x;
+	const float *before;		/* [S * G, 2] */
+	float *after;
+} qat_cpu_observe;
+
+typedef struct qat_cpu_convert {	/* a matrix whose type the kernel does not take */
+	qat_dst y;
+	qat_src x;
+	int64_t n;
+} qat_cpu_convert;
+
+typedef struct qat_cpu_attention {
+	qat_attention_args a;
+	int32_t n_before, n_after;
+	qat_cpu_convert before[6], after[3];
+} qat_cpu_attention;
+
+typedef struct qat_cpu_rows {
+	qat_dst y;
+	qat_src x;
+	const int32_t *ids;
+	const float *addend, *cosine, *sine;
+	int64_t n, channels, table, length, heads, head_dim;
+	int32_t inverse;
+	void *workspace;
+} qat_cpu_rows;
+
+typedef struct qat_cpu_loss {
+	qat_dst d;
+	const float *logits, *lse_in, *g;
+	float *nll, *lse;
+	int32_t *argmax;
+	const int32_t *labels;
+	int64_t n, vocabulary;
+} qat_cpu_loss;
+
+typedef struct qat_cpu_columns {	/* SPLIT, CONCAT */
+	int64_t rows, count, whole;
+	int64_t width[4];
+	qat_dst y[4];
+	qat_src x[4];
+} qat_cpu_columns;
+
+typedef struct qat_cpu_step qat_cpu_step;
+
+/* QAT_OK, or a negative error with a message. */
+typedef int qat_cpu_run_fn(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt);
+
+struct qat_cpu_step {
+	qat_cpu_run_fn *run;
+	int64_t node;			/* whom a value that is not finite is laid to */
+	int64_t workspace;		/* bytes */
+	qat_memory *owned;		/* freed with the step */
+	union {
+		qat_cpu_flat flat;
+		qat_cpu_update update;
+		qat_cpu_quantize quantize;
+		qat_dequantize_args dequantize;
+		qat_cpu_qmm qmm;
+		qat_cpu_mask mask;
+		qat_cpu_observe observe;
+		qat_gemm_args gemm;
+		qat_linear_ce_args linear_ce;
+		qat_cpu_attention attention;
+		qat_norm_args norm;
+		qat_cpu_rows rows;
+		qat_cpu_loss loss;
+		qat_cpu_columns columns;
+	} u;
+};
+
+typedef int qat_cpu_prepare_fn(const qat_cpu_site *c, qat_cpu_step *s);
+
+/* One row of the table. Types, a letter for each input or output:
+ *   e  F32 or BF16   h  those or F16   f  F32   d  F64   i  I32   u  U8
+ *   b  a byte of codes   z  I8 or F32   *  what check says
+ * What comes past the letters must be absent. */
+typedef struct qat_cpu_op {
+	const char *in, *out;
+	qat_cpu_prepare_fn *prepare;
+	qat_cpu_run_fn *run;
+	/* Further conditions; QAT_SUPPORT_*. NULL: none. */
+	int (*check)(const qat_cpu_site *c, char *why, int64_t room);
+} qat_cpu_op;
+
+/* NULL for an op that has no kernel. */
+const qat_cpu_op *qat_cpu_op_find(uint32_t op);
+
+/* step_dense.c */
+extern const qat_cpu_op qat_cpu_matmul, qat_cpu_linear_ce, qat_cpu_linear_ce_grad;
+extern const qat_cpu_op qat_cpu_attention_op, qat_cpu_attention_grad;
+/* c->n: the forward node. */
+int qat_cpu_linear_ce_fuse(const qat_cpu_site *c, const qat_node *gradient, qat_cpu_step *s);
+/* step_quantized.c */
+extern const qat_cpu_op qat_cpu_quantize_op, qat_cpu_dequantize, qat_cpu_qmatmul;
+extern const qat_cpu_op qat_cpu_mask_op, qat_cpu_observe_op;
+/* step_elementwise.c */
+extern const qat_cpu_op qat_cpu_add, qat_cpu_mul, qat_cpu_scale, qat_cpu_act;
+extern const qat_cpu_op qat_cpu_act_grad, qat_cpu_glu, qat_cpu_glu_grad, qat_cpu_cast;
+extern const qat_cpu_op qat_cpu_sum_squares, qat_cpu_adamw;
+/* step_rows.c */
+extern const qat_cpu_op qat_cpu_layer_norm, qat_cpu_layer_norm_grad;
+extern const qat_cpu_op qat_cpu_rms_norm, qat_cpu_rms_norm_grad, qat_cpu_rope;
+extern const qat_cpu_op qat_cpu_embedding, qat_cpu_embedding_grad;
+extern const qat_cpu_op qat_cpu_cross_entropy, qat_cpu_cross_entropy_grad;
+extern const qat_cpu_op qat_cpu_split, qat_cpu_concat, qat_cpu_reduce_rows;
+
+/* ---- claim.c ---- */
+
+int qat_cpu_supports(void *device, const qat_graph *g, const qat_node *n, char *why,
+		     int64_t room);
+int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t *keep,
+		  const uint8_t *taken, qat_claim *out);
+/* How node n, a QUANTIZE, keeps its codes: QAT_CPU_SINGLE, or a kernel with a private
+ * value; then *plan is that of the product which reads it. */
+uint32_t qat_cpu_codes_layout(const qat_cpu *cpu, const qat_graph *g, const qat_node *n,
+			      const uint8_t *keep, qat_qmm *plan);
+
+/* ---- exe.c ---- */
+
+int qat_cpu_compile(void *device, const qat_program *p, void **exe);
+int qat_cpu_run(void *device, void *exe, qat_runtime *rt);
+int qat_cpu_run_one(void *device, void *exe, qat_runtime *rt, int64_t claim);
+void qat_cpu_release(void *device, void *exe);
+int qat_cpu_sync(void *device);
+
+static inline int64_t qat_cpu_round64(int64_t bytes)
+{
+	return (bytes + 63) / 64 * 64;
+}
+
+#endif

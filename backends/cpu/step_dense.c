@@ -1,0 +1,241 @@
+/* step_dense.c - dense products, the loss on top of one, attention. */
+#include "cpu.h"
+
+#include <stdio.h>
+
+/* ---- matmul ---- */
+
+static int prepare_matmul(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	const int ta = c->n->attr.matmul.trans_a != 0, tb = c->n->attr.matmul.trans_b != 0;
+	const qat_value *a = qat_cpu_in(c, 0), *b = qat_cpu_in(c, 1), *add = qat_cpu_in(c, 2);
+	const int64_t n = b->shape[!tb];
+
+	s->u.gemm = (qat_gemm_args){
+		.m = a->shape[ta], .n = n, .k = a->shape[!ta],
+		.a = qat_cpu_src(c, 0), .b = qat_cpu_src(c, 1),
+		.lda = a->shape[1], .ldb = b->shape[1], .trans_a = ta, .trans_b = tb,
+		.y = qat_cpu_dst(c, 0), .ldy = n, .ld_addend = n,
+	};
+	if (add && add->rank == 1)
+		s->u.gemm.bias = qat_cpu_in_data(c, 2);
+	else
+		s->u.gemm.addend = qat_cpu_in_data(c, 2);
+	return QAT_OK;
+}
+
+static int run_matmul(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	(void)rt;
+	return qat_dense_matmul(cpu->dense, &s->u.gemm);
+}
+
+const qat_cpu_op qat_cpu_matmul = { "eef", "e", prepare_matmul, run_matmul, NULL };
+
+/* ---- linear cross entropy ---- */
+
+static void fill_linear_ce(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	const qat_value *x = qat_cpu_in(c, 0), *w = qat_cpu_in(c, 1);
+	qat_linear_ce_args *a = &s->u.linear_ce;
+
+	*a = (qat_linear_ce_args){
+		.n = x->shape[0], .channels = x->shape[1], .vocabulary = w->shape[0],
+		.x = qat_cpu_src(c, 0), .w = qat_cpu_src(c, 1), .labels = qat_cpu_in_data(c, 2),
+		.dlogits = c->g->precision,
+	};
+	a->workspace = qat_cpu_work(c, &s->workspace, qat_linear_ce_workspace(a->n,
+									      a->vocabulary));
+}
+
+static void fill_forward(const qat_cpu_site *c, qat_linear_ce_args *a)
+{
+	a->nll = qat_cpu_out_data(c, 0);
+	a->lse = qat_cpu_out_data(c, 1);
+	a->argmax = qat_cpu_out_data(c, 2);
+}
+
+/* c->n: the gradient. */
+static void fill_gradient(const qat_cpu_site *c, qat_linear_ce_args *a)
+{
+	a->g = qat_cpu_in_data(c, 4);
+	a->dw_addend = qat_cpu_in_data(c, 5);
+	a->dx = qat_cpu_dst(c, 0);
+	a->dw = qat_cpu_out_data(c, 1);
+}
+
+static int prepare_linear_ce(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	fill_linear_ce(c, s);
+	fill_forward(c, &s->u.linear_ce);
+	return QAT_OK;
+}
+
+static int prepare_linear_ce_grad(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	fill_linear_ce(c, s);
+	s->u.linear_ce.lse = qat_cpu_in_data(c, 3);
+	fill_gradient(c, &s->u.linear_ce);
+	return QAT_OK;
+}
+
+static int run_linear_ce(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	(void)rt;
+	return qat_linear_ce_forward(cpu->dense, &s->u.linear_ce);
+}
+
+static int run_linear_ce_grad(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	(void)rt;
+	return qat_linear_ce_grad(cpu->dense, &s->u.linear_ce);
+}
+
+static int run_linear_ce_fused(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	(void)rt;
+	return qat_linear_ce_fused(cpu->dense, &s->u.linear_ce);
+}
+
+int qat_cpu_linear_ce_fuse(const qat_cpu_site *c, const qat_node *gradient, qat_cpu_step *s)
+{
+	qat_cpu_site d = *c;
+
+	d.n = gradient;
+	fill_linear_ce(c, s);
+	fill_forward(c, &s->u.linear_ce);
+	fill_gradient(&d, &s->u.linear_ce);
+	s->run = run_linear_ce_fused;
+	return QAT_OK;
+}
+
+const qat_cpu_op qat_cpu_linear_ce = { "eei", "ffi", prepare_linear_ce, run_linear_ce, NULL };
+const qat_cpu_op qat_cpu_linear_ce_grad = { "eeifff", "ef", prepare_linear_ce_grad,
+					    run_linear_ce_grad, NULL };
+
+/* ---- attention ----
+ * The kernel takes matrices of one type. Where the graph mixes them, as it does where the
+ * result is quantized, all are F32: widening loses nothing. */
+
+static uint32_t common_type(const qat_cpu_site *c, int64_t n_in, int64_t n_out)
+{
+	for (int64_t i = 0; i < n_in; i++)
+		if (qat_cpu_in(c, i)->dtype != QAT_BF16 && !(n_in == 6 && i == 4))
+			return QAT_F32;
+	for (int64_t i = 0; i < n_out; i++)
+		if (qat_cpu_out(c, i)->dtype != QAT_BF16)
+			return QAT_F32;
+	return QAT_BF16;
+}
+
+static const void *operand(const qat_cpu_site *c, qat_cpu_step *s, int64_t i)
+{
+	qat_cpu_attention *t = &s->u.attention;
+	const qat_value *v = qat_cpu_in(c, i);
+	qat_cpu_convert *w;
+
+	if (v->dtype == t->a.dtype)
+		return qat_cpu_in_data(c, i);
+	w = &t->before[t->n_before++];
+	w->n = qat_value_elements(v);
+	w->x = qat_cpu_src(c, i);
+	w->y = qat_dst_of(qat_cpu_work(c, &s->workspace, w->n * 4), QAT_F32);
+	return w->y.data;
+}
+
+static void *result(const qat_cpu_site *c, qat_cpu_step *s, int64_t i)
+{
+	qat_cpu_attention *t = &s->u.attention;
+	const qat_value *v = qat_cpu_out(c, i);
+	qat_cpu_convert *w;
+	void *data;
+
+	if (v->dtype == t->a.dtype)
+		return qat_cpu_out_data(c, i);
+	w = &t->after[t->n_after++];
+	w->n = qat_value_elements(v);
+	data = qat_cpu_work(c, &s->workspace, w->n * 4);
+	w->x = qat_src_of(data, QAT_F32);
+	w->y = qat_cpu_dst(c, i);
+	return data;
+}
+
+static void fill_heads(const qat_cpu_site *c, qat_cpu_step *s, uint32_t dtype)
+{
+	const qat_attr *t = &c->n->attr;
+	qat_attention_args *a = &s->u.attention.a;
+
+	*a = (qat_attention_args){
+		.batch = c->g->batch, .length = c->g->length, .heads = t->attention.heads,
+		.kv_heads = t->attention.kv_heads, .head_dim = t->attention.head_dim,
+		.causal = t->attention.causal, .window = t->attention.window,
+		.scale = t->attention.scale, .dtype = dtype,
+	};
+	a->ldq = a->ldo = qat_cpu_in(c, 0)->shape[1];
+	a->ldk = qat_cpu_in(c, 1)->shape[1];
+	a->ldv = qat_cpu_in(c, 2)->shape[1];
+	a->q = operand(c, s, 0);
+	a->k = operand(c, s, 1);
+	a->v = operand(c, s, 2);
+}
+
+static int prepare_attention(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	qat_attention_args *a = &s->u.attention.a;
+
+	a->dtype = common_type(c, 3, 1);
+	fill_heads(c, s, a->dtype);
+	a->out = result(c, s, 0);
+	a->lse = qat_cpu_out_data(c, 1);
+	a->workspace = qat_cpu_work(c, &s->workspace, c->cpu->kernels->attention->workspace(a));
+	return QAT_OK;
+}
+
+static int prepare_attention_grad(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	qat_attention_args *a = &s->u.attention.a;
+
+	a->dtype = common_type(c, 6, 3);
+	fill_heads(c, s, a->dtype);
+	a->out = (void *)(uintptr_t)operand(c, s, 3);
+	a->lse = qat_cpu_in_data(c, 4);
+	a->dout = operand(c, s, 5);
+	a->dq = result(c, s, 0);
+	a->dk = result(c, s, 1);
+	a->dv = result(c, s, 2);
+	a->workspace = qat_cpu_work(c, &s->workspace,
+				    c->cpu->kernels->attention->grad_workspace(a));
+	return QAT_OK;
+}
+
+static void convert(const qat_cpu *cpu, const qat_cpu_convert *w, int32_t n)
+{
+	for (int32_t i = 0; i < n; i++)
+		cpu->kernels->quantize->cast(w[i].y, w[i].x, w[i].n);
+}
+
+static int run_attention(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	const qat_cpu_attention *t = &s->u.attention;
+
+	(void)rt;
+	convert(cpu, t->before, t->n_before);
+	cpu->kernels->attention->run(&t->a);
+	convert(cpu, t->after, t->n_after);
+	return QAT_OK;
+}
+
+static int run_attention_grad(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	const qat_cpu_attention *t = &s->u.attention;
+
+	(void)rt;
+	convert(cpu, t->before, t->n_before);
+	cpu->kernels->attention->grad(&t->a);
+	convert(cpu, t->after, t->n_after);
+	return QAT_OK;
+}
+
+const qat_cpu_op qat_cpu_attention_op = { "eee", "ef", prepare_attention, run_attention, NULL };
+const qat_cpu_op qat_cpu_attention_grad = { "eeeefe", "eee", prepare_attention_grad,
+					    run_attention_grad, NULL };

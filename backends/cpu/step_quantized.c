@@ -1,0 +1,327 @@
+/* step_quantized.c - codes: quantize, dequantize, products of codes, masks, ranges. */
+#include "cpu.h"
+
+#include <stdio.h>
+
+#include <qatrun/numerics.h>
+
+static const qat_scheme *scheme(const qat_node *n, int i)
+{
+	return n->schemes[i] ? n->schemes[i]->schemes[0] : NULL;
+}
+
+static int refuse(char *why, int64_t room, const char *text)
+{
+	snprintf(why, (size_t)room, "%s", text);
+	return QAT_SUPPORT_NO;
+}
+
+/* Schemes of the node on matrices of `shape`. */
+static int check_scheme(const qat_scheme_set *set, const qat_value *v, char *why, int64_t room)
+{
+	if (!set || set->count < 1 || !set->schemes[0])
+		return refuse(why, room, "it has no scheme");
+	if (set->count > 1)
+		return refuse(why, room, "its scheme changes at run time");
+	if (!qat_quantize_supports(set->schemes[0], v->shape[0], v->shape[1])) {
+		snprintf(why, (size_t)room, "no kernel for scheme %s on %lld x %lld",
+			 set->schemes[0]->name ? set->schemes[0]->name : "",
+			 (long long)v->shape[0], (long long)v->shape[1]);
+		return QAT_SUPPORT_NO;
+	}
+	return QAT_SUPPORT_NATIVE;
+}
+
+static int check_one(const qat_cpu_site *c, char *why, int64_t room)
+{
+	return check_scheme(c->n->schemes[0], qat_cpu_in(c, 0), why, room);
+}
+
+/* ---- quantize ---- */
+
+/* Where the packed weights go, and the codes where nobody keeps them. */
+static void place_packed(const qat_cpu_site *c, qat_cpu_step *s, uint32_t layout)
+{
+	qat_cpu_quantize *q = &s->u.quantize;
+	char *at = qat_cpu_out_data(c, 0);
+
+	if (layout == QAT_CPU_PACKED_ALONE) {
+		q->packed = at;
+		q->a.codes = qat_cpu_work(c, &s->workspace, q->a.rows * q->a.cols);
+	} else {
+		q->packed = at ? at + qat_cpu_round64(q->a.rows * q->a.cols) : NULL;
+	}
+}
+
+static uint32_t layout_of(const qat_cpu_site *c, qat_qmm *plan)
+{
+	const uint32_t wanted = qat_cpu_codes_layout(c->cpu, c->g, c->n, c->keep, plan);
+
+	if (!c->layout)
+		return wanted;
+	return c->layout[c->n->out[0]] ? c->layout[c->n->out[0]] : QAT_CPU_SINGLE;
+}
+
+static int prepare_quantize(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	qat_cpu_quantize *q = &s->u.quantize;
+	const qat_value *x = qat_cpu_in(c, 0);
+	uint32_t layout;
+
+	q->a = (qat_quantize_args){
+		.scheme = scheme(c->n, 0), .rows = x->shape[0], .cols = x->shape[1],
+		.x = qat_cpu_src(c, 0), .given_scale = qat_cpu_in_data(c, 1),
+		.given_zero = qat_cpu_in_data(c, 2), .codes = qat_cpu_out_data(c, 0),
+		.scale = qat_cpu_out_data(c, 1), .zero = qat_cpu_out_data(c, 2),
+		.mask = qat_cpu_out_data(c, 3),
+	};
+	layout = layout_of(c, &q->plan);
+	if (layout != QAT_CPU_SINGLE)
+		place_packed(c, s, layout);
+	return QAT_OK;
+}
+
+static int run_quantize(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	const qat_quantize_args *a = &s->u.quantize.a;
+	const int bad = cpu->kernels->quantize->quantize(a);
+
+	if (bad && a->given_scale && rt->bad_node == QAT_NONE)
+		rt->bad_node = s->node;
+	if (s->u.quantize.packed)
+		qat_qmm_pack(cpu->dense, &s->u.quantize.plan, s->u.quantize.packed, a->codes,
+			     a->given_scale ? a->given_scale : a->scale,
+			     a->given_scale ? a->given_zero : a->zero);
+	return QAT_OK;
+}
+
+const qat_cpu_op qat_cpu_quantize_op = { "efz", "bfzu", prepare_quantize, run_quantize,
+					 check_one };
+
+/* ---- dequantize ---- */
+
+static int prepare_dequantize(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	const qat_value *x = qat_cpu_in(c, 0);
+
+	s->u.dequantize = (qat_dequantize_args){
+		.scheme = scheme(c->n, 0), .rows = x->shape[0], .cols = x->shape[1],
+		.codes = qat_cpu_in_data(c, 0), .scale = qat_cpu_in_data(c, 1),
+		.zero = qat_cpu_in_data(c, 2), .y = qat_cpu_dst(c, 0),
+	};
+	return QAT_OK;
+}
+
+static int run_dequantize(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	(void)rt;
+	cpu->kernels->quantize->dequantize(&s->u.dequantize);
+	return QAT_OK;
+}
+
+const qat_cpu_op qat_cpu_dequantize = { "bfz", "e", prepare_dequantize, run_dequantize,
+					check_one };
+
+/* ---- qmatmul ---- */
+
+static int check_product(const qat_cpu_site *c, char *why, int64_t room)
+{
+	const qat_node *n = c->n;
+	const int codes = n->schemes[0] != NULL;
+	const uint32_t x = qat_cpu_in(c, 0)->dtype;
+	const qat_value *w = qat_cpu_in(c, 3);
+	int rc = check_scheme(n->schemes[1], w, why, room);
+	qat_qmm plan;
+
+	if (rc && codes)
+		rc = check_scheme(n->schemes[0], qat_cpu_in(c, 0), why, room);
+	if (!rc)
+		return rc;
+	if (codes ? x != QAT_I8 && x != QAT_U8 : x != QAT_F32 && x != QAT_BF16)
+		return refuse(why, room, "its left operand is neither codes nor floats");
+	if (qat_qmm_plan(c->cpu->dense, &plan, w->shape[0], w->shape[1], scheme(n, 0),
+			 scheme(n, 1)))
+		return refuse(why, room, qat_host_->error());
+	return QAT_SUPPORT_NATIVE;
+}
+
+/* Read from the store, and written by nobody. */
+static int is_frozen(const qat_cpu_site *c, int64_t i)
+{
+	const qat_value *v = qat_cpu_in(c, i);
+
+	if (!v)
+		return 1;
+	if (v->role != QAT_ROLE_PARAM && v->role != QAT_ROLE_CONST)
+		return 0;
+	for (int64_t k = 0; k < c->g->n_values; k++)
+		if (c->g->values[k]->alias == v->id)
+			return 0;
+	return 1;
+}
+
+/* Packed by the quantize before, once here, or each time. */
+static int where_packed(const qat_cpu_site *c, uint32_t *layout)
+{
+	const qat_value *codes = qat_cpu_in(c, 3);
+	const int64_t node = codes->node;
+	const qat_cpu_site q = { .cpu = c->cpu, .g = c->g, .keep = c->keep, .layout = c->layout,
+				 .n = node == QAT_NONE ? NULL : c->g->nodes[node] };
+	qat_qmm plan;
+
+	*layout = q.n && q.n->op == QAT_OP_QUANTIZE ? layout_of(&q, &plan) : QAT_CPU_SINGLE;
+	if (*layout != QAT_CPU_SINGLE)
+		return QAT_CPU_PACKED;
+	return is_frozen(c, 3) && is_frozen(c, 4) && is_frozen(c, 5) ? QAT_CPU_PACK_ONCE
+								       : QAT_CPU_PACK_ALWAYS;
+}
+
+static void place_weight(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	qat_cpu_qmm *q = &s->u.qmm;
+	const char *at = qat_cpu_in_data(c, 3);
+	uint32_t layout;
+
+	q->pack = where_packed(c, &layout);
+	q->codes = at;
+	q->scale = qat_cpu_in_data(c, 4);
+	q->zero = qat_cpu_in_data(c, 5);
+	if (layout == QAT_CPU_PACKED_ALONE)
+		q->a.weight = at;
+	if (layout == QAT_CPU_CODES_AND_PACKED && at)
+		q->a.weight = at + qat_cpu_round64(qat_value_bytes(qat_cpu_in(c, 3)));
+	if (q->pack == QAT_CPU_PACK_ALWAYS)
+		q->a.weight = q->room = qat_cpu_work(c, &s->workspace, q->plan.weight_bytes);
+}
+
+static int prepare_qmatmul(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	qat_cpu_qmm *q = &s->u.qmm;
+	const qat_value *x = qat_cpu_in(c, 0), *w = qat_cpu_in(c, 3);
+	const int rc = qat_qmm_plan(c->cpu->dense, &q->plan, w->shape[0], w->shape[1],
+				    scheme(c->n, 0), scheme(c->n, 1));
+
+	if (rc)
+		return rc;
+	q->a = (qat_qmm_args){
+		.m = x->shape[0], .x = qat_cpu_in_data(c, 0), .x_dtype = x->dtype,
+		.x_scale = qat_cpu_in_data(c, 1), .x_zero = qat_cpu_in_data(c, 2),
+		.bias = qat_cpu_in_data(c, 6), .y = qat_cpu_dst(c, 0), .ldy = w->shape[0],
+	};
+	q->a.workspace = qat_cpu_work(c, &s->workspace,
+				      qat_qmm_workspace(c->cpu->dense, &q->plan, q->a.m));
+	place_weight(c, s);
+	return QAT_OK;
+}
+
+/* The memory is the step's. */
+static int pack_once(qat_cpu *cpu, qat_cpu_step *s)
+{
+	qat_cpu_qmm *q = &s->u.qmm;
+	int rc = qat_cpu_alloc(cpu, &s->owned, q->plan.weight_bytes, QAT_MEM_PARAMS);
+
+	if (rc)
+		return rc;
+	cpu->packed_bytes += q->plan.weight_bytes;
+	q->a.weight = qat_cpu_map(cpu, s->owned);
+	qat_qmm_pack(cpu->dense, &q->plan, qat_cpu_map(cpu, s->owned), q->codes, q->scale,
+		     q->zero);
+	q->pack = QAT_CPU_PACKED;
+	return QAT_OK;
+}
+
+static int run_qmatmul(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	qat_cpu_qmm *q = &s->u.qmm;
+	int rc = q->pack == QAT_CPU_PACK_ONCE ? pack_once(cpu, s) : QAT_OK;
+
+	(void)rt;
+	if (rc)
+		return rc;
+	if (q->pack == QAT_CPU_PACK_ALWAYS)
+		qat_qmm_pack(cpu->dense, &q->plan, q->room, q->codes, q->scale, q->zero);
+	return qat_qmm_run(cpu->dense, &q->plan, &q->a);
+}
+
+/* The left operand's type is check_product's. */
+const qat_cpu_op qat_cpu_qmatmul = { "*fzbfzf", "e", prepare_qmatmul, run_qmatmul,
+				     check_product };
+
+/* ---- mask ---- */
+
+static int prepare_mask(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	const qat_value *g = qat_cpu_in(c, 0);
+
+	s->u.mask = (qat_cpu_mask){ .y = qat_cpu_dst(c, 0), .g = qat_cpu_src(c, 0),
+				    .mask = qat_cpu_in_data(c, 1), .rows = g->shape[0],
+				    .cols = g->shape[1] };
+	return QAT_OK;
+}
+
+static int run_mask(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	const qat_cpu_mask *m = &s->u.mask;
+
+	(void)rt;
+	cpu->kernels->quantize->mask(m->y, m->g, m->mask, m->rows, m->cols);
+	return QAT_OK;
+}
+
+const qat_cpu_op qat_cpu_mask_op = { "eu", "e", prepare_mask, run_mask, NULL };
+
+/* ---- observe ---- */
+
+static int prepare_observe(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	const qat_value *x = qat_cpu_in(c, 0);
+
+	s->u.observe = (qat_cpu_observe){ .scheme = scheme(c->n, 0), .rows = x->shape[0],
+					  .cols = x->shape[1], .x = qat_cpu_src(c, 0),
+					  .before = qat_cpu_in_data(c, 1),
+					  .after = qat_cpu_out_data(c, 0) };
+	return QAT_OK;
+}
+
+static float element(qat_src x, int64_t i)
+{
+	return x.dtype == QAT_F32 ? ((const float *)x.data)[i]
+				  : qat_bf16_to_f32(((const uint16_t *)x.data)[i]);
+}
+
+/* Calibration is rare, and this is not where its time goes: one thread, element by
+ * element. */
+static int run_observe(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	const qat_cpu_observe *o = &s->u.observe;
+	const int64_t block_rows = o->scheme->block_rows ? o->scheme->block_rows : o->rows;
+	const int64_t block_cols = o->scheme->block_cols ? o->scheme->block_cols : o->cols;
+	const int64_t groups = o->cols / block_cols;
+
+	(void)cpu;
+	for (int64_t i = 0; i < o->rows / block_rows * groups * 2; i++)
+		o->after[i] = o->before[i];
+	for (int64_t i = 0; i < o->rows * o->cols; i++) {
+		const int64_t block = i / o->cols / block_rows * groups + i % o->cols / block_cols;
+		const float x = element(o->x, i);
+		float *range = o->after + 2 * block;
+
+		if (!qat_is_finite(x) && rt->bad_node == QAT_NONE)
+			rt->bad_node = s->node;
+		range[0] = x < range[0] ? x : range[0];
+		range[1] = x > range[1] ? x : range[1];
+	}
+	return QAT_OK;
+}
+
+static int check_observe(const qat_cpu_site *c, char *why, int64_t room)
+{
+	const int rc = check_one(c, why, room);
+
+	if (rc != QAT_SUPPORT_NATIVE)
+		return rc;
+	snprintf(why, (size_t)room, "one thread, element by element");
+	return QAT_SUPPORT_GENERIC;
+}
+
+const qat_cpu_op qat_cpu_observe_op = { "ef", "f", prepare_observe, run_observe, check_observe };
