@@ -308,32 +308,40 @@ int qat_gguf_tokenizer(char **out, const qat_gguf *g)
 	return rc ? rc : text_dump(out, g, root, JSON_COMPACT);
 }
 
+static int text_set(json_t *root, const qat_gguf *g, const char *name, qat_text text, int64_t id)
+{
+	json_t *value = string_json(g, text, name, id);
+
+	if (!value)
+		return QAT_EFORMAT;
+	if (json_object_set_new(root, name, value))
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", g->path);
+	return QAT_OK;
+}
+
 int qat_gguf_tokenizer_config(char **out, const qat_gguf *g)
 {
 	static const char *const which[] = { "bos", "eos", "unknown", "padding" };
 	static const char *const names[] = { "bos_token", "eos_token", "unk_token", "pad_token" };
-	json_t *root = json_pack("{s:s}", "tokenizer_class", "PreTrainedTokenizerFast");
+	json_t *root;
 	qat_text text = { 0 };
 	int64_t id = 0;
-	int rc = root ? QAT_OK : qat_fail(QAT_ENOMEM, "%s: out of memory", g->path);
+	int rc = QAT_OK;
 
 	*out = NULL;
-	if (!qat_gguf_find(g, NULL, "tokenizer.ggml.tokens")) {
-		json_decref(root);
-		return rc;
-	}
+	if (!qat_gguf_find(g, NULL, "tokenizer.ggml.tokens"))
+		return QAT_OK;
+	root = json_pack("{s:s}", "tokenizer_class", "PreTrainedTokenizerFast");
 	for (int i = 0; !rc && i < 4; i++) {
 		rc = special_find(&text, &id, g, which[i]);
-		if (!rc && text.at && json_object_set_new(root, names[i],
-							  string_json(g, text, "token", id)))
-			rc = QAT_EFORMAT;
+		if (!rc && text.at)
+			rc = text_set(root, g, names[i], text, id);
 	}
-	if (!rc && qat_gguf_text(&text, g, NULL, "tokenizer.chat_template") > 0
-	    && json_object_set_new(root, "chat_template", string_json(g, text, "template", 0)))
-		rc = QAT_EFORMAT;
-	if (rc) {
-		json_decref(root);
-		return rc;
-	}
-	return text_dump(out, g, root, JSON_INDENT(2));
+	text = (qat_text){ 0 };
+	if (!rc && qat_gguf_text(&text, g, NULL, "tokenizer.chat_template") > 0)
+		rc = text_set(root, g, "chat_template", text, 0);
+	if (!rc)
+		return text_dump(out, g, root, JSON_INDENT(2));
+	json_decref(root);
+	return rc;
 }
