@@ -44,9 +44,9 @@ static int open_regular(int *out, int64_t *size, const char *path)
 
 int qat_map_open(qat_map *out, const char *path)
 {
-	int64_t size;
+	int64_t size = 0;
 	void *at = NULL;
-	int fd, error;
+	int fd = -1, error;
 	int rc = open_regular(&fd, &size, path);
 
 	if (rc)
@@ -89,9 +89,9 @@ static int read_all(char *to, int64_t size, int fd, const char *path)
 
 int qat_text_read(qat_text *out, const char *path)
 {
-	int64_t size;
+	int64_t size = 0;
 	char *text;
-	int fd, rc;
+	int fd = -1, rc;
 
 	*out = (qat_text){ 0 };
 	if (access(path, F_OK) && errno == ENOENT)
