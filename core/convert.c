@@ -21,7 +21,7 @@ typedef struct convert {
 	qat_tensor *tensors;
 	const qat_tensor **at;
 	const qat_param **infos;
-	int64_t n_tensors;
+	int64_t n_tensors, n_ranges;
 	const char **coded;
 	const qat_scheme **coded_scheme;
 	int64_t n_coded;
@@ -298,6 +298,25 @@ static int place_inputs(convert *c)
 	return rc;
 }
 
+/* Static ranges go with the state as they are. */
+static int add_ranges(convert *c)
+{
+	qat_tensor *ranges;
+	int64_t n = 0;
+	const int rc = qat_state_ranges(&ranges, &n, c->state, c->arena);
+	const qat_tensor **at = rc ? NULL : qat_arena_array(c->arena,
+		(size_t)(c->n_tensors + n) + 1, sizeof *at);
+
+	if (!at)
+		return rc ? rc : QAT_ENOMEM;
+	memcpy(at, c->at, (size_t)c->n_tensors * sizeof *at);
+	for (int64_t i = 0; i < n; i++)
+		at[c->n_tensors + i] = &ranges[i];
+	c->at = at;
+	c->n_ranges = n;
+	return QAT_OK;
+}
+
 static int write_out(convert *c, const char *path, const qat_format *format)
 {
 	const qat_state *s = c->state;
@@ -309,7 +328,8 @@ static int write_out(convert *c, const char *path, const qat_format *format)
 		.coded = c->coded, .coded_scheme = c->coded_scheme, .n_coded = c->n_coded,
 	};
 	qat_checkpoint out = { .size = sizeof out, .family = s->family,
-			       .n_tensors = c->n_tensors, .tensors = c->at, .params = c->infos };
+			       .n_tensors = c->n_tensors + c->n_ranges, .tensors = c->at,
+			       .params = c->n_ranges ? NULL : c->infos };
 	char *doc = NULL;
 	int rc = qat_state_doc_write(&doc, &d);
 
@@ -332,6 +352,8 @@ int qat_convert(qat_context *context, const qat_state *s, const char *sites, con
 		rc = add_all(&c, 1);
 	if (!rc)
 		rc = place_inputs(&c);
+	if (!rc)
+		rc = add_ranges(&c);
 	if (!rc && format && format != context->native && c.n_coded)
 		rc = qat_fail(QAT_ENOTSUP, "%s: this format does not hold codes and scales: leave "
 			      "`format` out to save in our own, or strip the sites", path);

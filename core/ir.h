@@ -112,10 +112,17 @@ typedef struct qat_stored {
 } qat_stored;
 typedef int qat_stored_lookup(void *context, const char *param, qat_stored *out);
 
+enum {
+	QAT_PREPARE_PLAIN = 0,
+	QAT_PREPARE_TRAIN = 1,		/* masks where schemes clip */
+	QAT_PREPARE_CALIBRATE = 2	/* inputs with static ranges are observed, not quantized */
+};
+
 /* Rebuild with quantize, qmatmul at the sites that have schemes. Values that change
- * id: loss is translated. With `train`, masks are asked for where schemes clip. */
+ * id: loss is translated. A static range is the parameter "<site>.<port>.scale" (and
+ * ".zero"), observed in a state value of the OBSERVE node. */
 int qat_ir_prepare(qat_ir **out, const qat_ir *g, qat_loss *loss, qat_scheme_lookup *lookup,
-		   qat_stored_lookup *stored, void *context, int train);
+		   qat_stored_lookup *stored, void *context, int how);
 
 /* Set the type of every edge and insert the casts that it asks for (numerics.md 7);
  * mark what depends on parameters alone as prologue. Rebuilds. */

@@ -146,6 +146,7 @@ static int shape_pair(const qat_ir *g, const qat_node *n, qat_value *out)
 static int shape_observe(const qat_ir *g, const qat_node *n, qat_value *out)
 {
 	like(&out[0], in(g, n, 1), QAT_F32);
+	out[0].alias = n->in[1];
 	return QAT_OK;
 }
 

@@ -63,7 +63,7 @@ typedef struct prepare {
 	qat_scheme_lookup *lookup;
 	qat_stored_lookup *stored;
 	void *context;
-	int train;
+	int how;			/* QAT_PREPARE_* */
 } prepare;
 
 static const qat_value *old_value(const prepare *p, int64_t v)
@@ -116,23 +116,83 @@ static const quantized *find_made(const prepare *p, int64_t v, const qat_scheme_
 	return NULL;
 }
 
+static int64_t blocks_of(const qat_scheme *s, const qat_value *x)
+{
+	return (s->block_rows ? x->shape[0] / s->block_rows : 1) *
+	       (s->block_cols ? x->shape[1] / s->block_cols : 1);
+}
+
+static int is_static(const qat_scheme_set *set)
+{
+	return set->schemes[0]->range != QAT_RANGE_DYNAMIC;
+}
+
+static const char *const port_names[QAT_PORTS] = { "weight", "input", "kv" };
+
+/* The parameters that hold a static range: in[1] and in[2] of a quantize. */
+static int range_params(prepare *p, int64_t in[3], const qat_value *x,
+			const qat_scheme_set *set, int32_t site, int which)
+{
+	const qat_scheme *s = set->schemes[0];
+	const int64_t blocks[] = { s->block_rows ? x->shape[0] / s->block_rows : 1,
+				   s->block_cols ? x->shape[1] / s->block_cols : 1 };
+	char name[512];
+
+	snprintf(name, sizeof name, "%s.%s.scale", p->to->sites[site], port_names[which]);
+	in[1] = qat_ir_param(p->to, name, QAT_F32, 2, blocks);
+	if (s->zero) {
+		snprintf(name, sizeof name, "%s.%s.zero", p->to->sites[site], port_names[which]);
+		in[2] = qat_ir_param(p->to, name, s->zero == QAT_ZERO_INT ? QAT_I8 : QAT_F32, 2,
+				     blocks);
+	}
+	return p->to->error;
+}
+
+/* Watch a value that will be quantized with a static range; once per value. */
+static int observe(prepare *p, int64_t v, const qat_scheme_set *set, int32_t site, int which)
+{
+	const qat_attr attr = { .observe = { .port = which } };
+	const qat_value *x = p->to->graph.values[v];
+	const qat_ir_extra extra = { .schemes = { set }, .site = site + 1 };
+	qat_value range = { .dtype = QAT_F32, .role = QAT_ROLE_STATE, .rank = 2,
+			    .shape = { blocks_of(set->schemes[0], x), 2 }, .node = QAT_NONE,
+			    .alias = QAT_NONE };
+	int64_t in[2], out[QAT_MAX_OUT];
+
+	if (find_made(p, v, set))
+		return QAT_OK;
+	in[0] = v;
+	in[1] = qat_ir_value(p->to, &range);
+	if (in[1] < 0 || qat_ir_node(p->to, QAT_OP_OBSERVE, &attr, 2, in, out, &extra) < 0)
+		return p->to->error;
+	return remember(p, v, set, out);
+}
+
 /* quantize(v): v in the new graph. */
 static int quantize(prepare *p, int64_t out[QAT_MAX_OUT], int64_t v, const qat_scheme_set *set,
-		    int32_t site)
+		    int32_t site, int which)
 {
 	const quantized *made = find_made(p, v, set);
 	const qat_ir_extra extra = { .schemes = { set }, .site = site + 1 };
+	int64_t in[3] = { v, QAT_NONE, QAT_NONE }, rc;
 	qat_attr attr = { .quantize = { .mask = 0 } };
-	int64_t rc;
 
 	if (made) {
 		memcpy(out, made->out, sizeof made->out);
 		return QAT_OK;
 	}
 	for (int64_t i = 0; i < set->count; i++)
-		attr.quantize.mask |= p->train && qat_scheme_clips(set->schemes[i]);
-	rc = qat_ir_node(p->to, QAT_OP_QUANTIZE, &attr, 1, &v, out, &extra);
-	return rc < 0 ? (int)rc : remember(p, v, set, out);
+		attr.quantize.mask |= p->how == QAT_PREPARE_TRAIN && qat_scheme_clips(set->schemes[i]);
+	if (is_static(set) && range_params(p, in, p->to->graph.values[v], set, site, which))
+		return p->to->error;
+	rc = qat_ir_node(p->to, QAT_OP_QUANTIZE, &attr, 3, in, out, &extra);
+	if (rc < 0)
+		return (int)rc;
+	if (is_static(set)) {
+		out[1] = in[1];
+		out[2] = in[2];
+	}
+	return remember(p, v, set, out);
 }
 
 /* The values of a parameter that is stored as codes. */
@@ -214,7 +274,7 @@ static int64_t as_float(prepare *p, int64_t v)
 
 /* An old value as codes under `set`. */
 static int as_codes(prepare *p, int64_t out[QAT_MAX_OUT], int64_t v, const qat_scheme_set *set,
-		    int32_t site)
+		    int32_t site, int which)
 {
 	const qat_scheme *s = NULL;
 	int rc = stored_scheme(p, old_value(p, v), &s);
@@ -225,24 +285,32 @@ static int as_codes(prepare *p, int64_t out[QAT_MAX_OUT], int64_t v, const qat_s
 	if (s && set->count == 1 && same_scheme(s, set->schemes[0]))
 		return stored_codes(p, out, old_value(p, v), s);
 	x = as_float(p, v);
-	return x < 0 ? (int)x : quantize(p, out, x, set, site);
+	return x < 0 ? (int)x : quantize(p, out, x, set, site, which);
 }
 
-static int port(prepare *p, const qat_scheme_set **out, const qat_node *n, int which,
-		const qat_value *v)
+static int port(prepare *p, const qat_scheme_set **out, const qat_node *n, int which, int input)
 {
+	const qat_value *v = old_value(p, n->in[input]);
 	const qat_site site = { .size = sizeof site, .port = which, .rows = v->shape[0],
 				.cols = v->shape[1], .name = p->from->sites[n->site] };
+	const int rc = p->lookup(p->context, &site, out);
+	int64_t x;
 
-	return p->lookup(p->context, &site, out);
+	if (rc || !*out || p->how != QAT_PREPARE_CALIBRATE)
+		return rc;
+	x = is_static(*out) && which != QAT_PORT_WEIGHT ? as_float(p, n->in[input]) : QAT_NONE;
+	if (x >= 0 && observe(p, x, *out, qat_ir_site(p->to, site.name), which))
+		return p->to->error ? p->to->error : QAT_ENOMEM;
+	*out = NULL;			/* ranges are those of the model in float */
+	return QAT_OK;
 }
 
 /* x (old) through a fake quantize, as the new graph's replacement of it here. */
 static int64_t fake_quantize(prepare *p, int64_t v, const qat_scheme_set *set, int32_t site,
-			     uint32_t dtype)
+			     int which, uint32_t dtype)
 {
 	int64_t q[QAT_MAX_OUT];
-	const int rc = as_codes(p, q, v, set, site);
+	const int rc = as_codes(p, q, v, set, site, which);
 
 	return rc ? rc : dequantize(p, q, set, site, dtype);
 }
@@ -257,13 +325,13 @@ static int64_t qmatmul(prepare *p, const qat_node *n, const qat_scheme_set *wset
 	int rc;
 
 	if (xset) {
-		rc = as_codes(p, q, n->in[0], xset, site);
+		rc = as_codes(p, q, n->in[0], xset, site, QAT_PORT_INPUT);
 		memcpy(in, q, 3 * sizeof *in);
 	} else {
 		in[0] = as_float(p, n->in[0]);
 		rc = in[0] < 0 ? (int)in[0] : QAT_OK;
 	}
-	if (rc || (rc = as_codes(p, q, n->in[1], wset, site)))
+	if (rc || (rc = as_codes(p, q, n->in[1], wset, site, QAT_PORT_WEIGHT)))
 		return rc;
 	memcpy(in + 3, q, 3 * sizeof *in);
 	if (n->op == QAT_OP_MATMUL && n->n_in > 2 && n->in[2] != QAT_NONE)
@@ -301,7 +369,7 @@ static int copy_node(prepare *p, const qat_node *n)
 
 /* Replace input i of n, for this node alone, by its fake-quantized form. */
 static int copy_with(prepare *p, const qat_node *n, const int *which,
-		     const qat_scheme_set *const *sets, int count)
+		     const qat_scheme_set *const *sets, int count, int port_of)
 {
 	int64_t keep[QAT_MAX_IN];
 	int rc = QAT_OK;
@@ -313,7 +381,7 @@ static int copy_with(prepare *p, const qat_node *n, const int *which,
 		if (sets[k]) {
 			/* Fake-quantize before overwriting the map: it reads it. */
 			const int64_t f = fake_quantize(p, v, sets[k],
-				qat_ir_site(p->to, p->from->sites[n->site]),
+				qat_ir_site(p->to, p->from->sites[n->site]), port_of,
 				n->op == QAT_OP_EMBEDDING ? QAT_F32 : 0);
 
 			rc = f < 0 ? (int)f : QAT_OK;
@@ -335,16 +403,16 @@ static int prepare_linear(prepare *p, const qat_node *n)
 	const int32_t site = qat_ir_site(p->to, p->from->sites[n->site]);
 	const qat_scheme_set *wset = NULL, *xset = NULL;
 	const uint32_t dtype = head || old_value(p, n->out[0])->dtype == QAT_F32 ? QAT_F32 : 0;
-	int rc = port(p, &wset, n, QAT_PORT_WEIGHT, old_value(p, n->in[1]));
+	int rc = port(p, &wset, n, QAT_PORT_WEIGHT, 1);
 	int64_t y;
 
 	if (!rc)
-		rc = port(p, &xset, n, QAT_PORT_INPUT, old_value(p, n->in[0]));
+		rc = port(p, &xset, n, QAT_PORT_INPUT, 0);
 	if (rc)
 		return rc;
 	if (!wset)
 		return copy_with(p, n, (const int[]){ 0 },
-				 (const qat_scheme_set *[]){ xset }, 1);
+				 (const qat_scheme_set *[]){ xset }, 1, QAT_PORT_INPUT);
 	y = qmatmul(p, n, wset, xset, site, dtype);
 	if (y < 0)
 		return (int)y;
@@ -358,19 +426,19 @@ static int prepare_linear(prepare *p, const qat_node *n)
 static int prepare_embedding(prepare *p, const qat_node *n)
 {
 	const qat_scheme_set *set = NULL;
-	const int rc = port(p, &set, n, QAT_PORT_WEIGHT, old_value(p, n->in[0]));
+	const int rc = port(p, &set, n, QAT_PORT_WEIGHT, 0);
 
 	return rc ? rc : copy_with(p, n, (const int[]){ 0 },
-				   (const qat_scheme_set *[]){ set }, 1);
+				   (const qat_scheme_set *[]){ set }, 1, QAT_PORT_WEIGHT);
 }
 
 static int prepare_attention(prepare *p, const qat_node *n)
 {
 	const qat_scheme_set *set = NULL;
-	const int rc = port(p, &set, n, QAT_PORT_KV, old_value(p, n->in[1]));
+	const int rc = port(p, &set, n, QAT_PORT_KV, 1);
 
 	return rc ? rc : copy_with(p, n, (const int[]){ 1, 2 },
-				   (const qat_scheme_set *[]){ set, set }, 2);
+				   (const qat_scheme_set *[]){ set, set }, 2, QAT_PORT_KV);
 }
 
 static int is_linear(const qat_ir *g, const qat_node *n)
@@ -400,10 +468,10 @@ static void translate(int64_t *id, const int64_t *map)
 }
 
 int qat_ir_prepare(qat_ir **out, const qat_ir *g, qat_loss *loss, qat_scheme_lookup *lookup,
-		   qat_stored_lookup *stored, void *context, int train)
+		   qat_stored_lookup *stored, void *context, int how)
 {
 	prepare p = { .to = qat_ir_like(g), .from = g, .lookup = lookup, .stored = stored,
-		      .context = context, .train = train };
+		      .context = context, .how = how };
 	int rc = QAT_OK;
 
 	p.map = malloc((size_t)g->graph.n_values * sizeof *p.map);

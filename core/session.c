@@ -1,26 +1,11 @@
 /* session.c - from a state to a running graph, and the calls that tasks make on it. */
-#include "session.h"
+#include "session_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "error.h"
-
-struct qat_session {
-	qat_context *context;
-	qat_session_spec spec;
-	const qat_state *state;
-	qat_session *shared;		/* whose parameters these are, NULL: own */
-	qat_arena *arena;
-	qat_placement placement;
-	qat_ir *model, *prepared, *ir;	/* each keeps what the next points at */
-	qat_loss loss;
-	qat_trained *trained;
-	int64_t n_trained;
-	qat_exec *exec;
-	int64_t *selected;
-	int prologue_done;
-};
 
 /* ---- building the graph ---- */
 
@@ -64,6 +49,12 @@ static int build_model(qat_session *x, qat_outputs *out)
 	return rc ? rc : qat_ir_loss(x->model, &x->loss, out, x->spec.logits != 0);
 }
 
+static int prepare_how(const qat_session *x)
+{
+	return is_training(x) ? QAT_PREPARE_TRAIN
+	     : x->spec.mode == QAT_SESSION_CALIBRATE ? QAT_PREPARE_CALIBRATE : QAT_PREPARE_PLAIN;
+}
+
 static int build_graph(qat_session *x)
 {
 	const int masters = is_training(x) || x->shared;
@@ -72,7 +63,7 @@ static int build_graph(qat_session *x)
 
 	if (!rc)
 		rc = qat_ir_prepare(&x->prepared, x->model, &x->loss, qat_placement_find,
-				    masters ? NULL : stored, &x->placement, is_training(x));
+				    masters ? NULL : stored, &x->placement, prepare_how(x));
 	if (!rc)
 		rc = qat_ir_precision(&x->ir, x->prepared, &x->loss);
 	if (!rc && is_training(x))
@@ -139,7 +130,7 @@ static int fill(void *context, const qat_value *v, void *to)
 	return read(x->state, p, to);
 }
 
-static int same_name(const qat_session *x, const char *name, qat_binding *out)
+int qat_session_find(const qat_session *x, const char *name, qat_binding *out)
 {
 	const qat_graph *g = &qat_exec_graph(x->exec)->graph;
 
@@ -158,17 +149,44 @@ static int find_source(void *context, const qat_value *v, qat_source *out)
 	const qat_param_state *p;
 
 	out->fill = fill;
-	if (x->shared && same_name(x->shared, v->name, &out->binding))
+	if (x->shared && qat_session_find(x->shared, v->name, &out->binding))
 		return QAT_OK;
 	p = split_name(x->state, v->name, &read);
-	if (!p)
-		return qat_fail(QAT_EINVAL, "%s: no such parameter", v->name);
+	if (!p)		/* a static range */
+		return qat_state_range(x->state, v->name, qat_value_bytes(v), &out->data);
 	/* Frozen f32 that lies in the file as the graph wants it is used where it lies. */
 	if (!is_training(x) && read == read_floats && !p->codes && p->at.data &&
 	    p->at.dtype == QAT_F32 && (uintptr_t)p->at.data % sizeof(float) == 0 &&
 	    x->context->device.api->import)
 		out->data = p->at.data;
 	return QAT_OK;
+}
+
+/* ---- calibration ---- */
+
+static int reset_ranges(qat_session *x)
+{
+	int rc = QAT_OK;
+
+	for (int64_t i = 0; i < x->ir->graph.n_nodes && !rc; i++) {
+		const qat_node *n = x->ir->graph.nodes[i];
+		const int64_t v = n->in[1];
+		float *range;
+
+		if (n->op != QAT_OP_OBSERVE)
+			continue;
+		range = malloc((size_t)qat_value_bytes(x->ir->graph.values[v]));
+		if (!range)
+			return qat_fail(QAT_ENOMEM, "session: out of memory");
+		for (int64_t k = 0; k < qat_value_elements(x->ir->graph.values[v]); k += 2) {
+			range[k] = INFINITY;
+			range[k + 1] = -INFINITY;
+		}
+		rc = qat_exec_write(x->exec, v, range,
+				    qat_value_bytes(x->ir->graph.values[v]));
+		free(range);
+	}
+	return rc;
 }
 
 /* ---- opening ---- */
@@ -225,6 +243,8 @@ static int start(qat_session *x)
 	if (!rc)
 		rc = qat_exec_new(&x->exec, &x->context->device, x->ir, keep, n_keep, find_source,
 				  x);
+	if (!rc)
+		rc = reset_ranges(x);
 	free(keep);
 	return rc;
 }
@@ -447,72 +467,4 @@ int qat_session_gradient(qat_session *x, int64_t index, float *out)
 	const int64_t v = x->trained[index].gradient;
 
 	return qat_exec_read(x->exec, v, out, qat_value_bytes(x->ir->graph.values[v]));
-}
-
-/* ---- saving ---- */
-
-/* Each parameter as it is now, one after the other. */
-static int gather(qat_session *x, qat_tensor *tensors, const qat_tensor **at)
-{
-	for (int64_t i = 0; i < x->state->n_params; i++) {
-		const qat_param_state *p = &x->state->params[i];
-		qat_binding b = { 0 };
-		qat_tensor *t = &tensors[i];
-		int rc = QAT_OK;
-
-		*t = (qat_tensor){ .size = sizeof *t, .dtype = QAT_F32, .rank = p->info.rank,
-				   .name = p->info.name,
-				   .bytes = qat_param_elements(&p->info) * 4 };
-		memcpy(t->shape, p->info.shape, sizeof t->shape);
-		t->data = malloc((size_t)t->bytes);
-		at[i] = t;
-		if (!t->data)
-			return qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);
-		if (same_name(x, p->info.name, &b))
-			rc = x->context->device.api->read(x->context->device.handle, t->data,
-							  b.memory, b.offset, t->bytes);
-		else
-			rc = qat_state_read(x->state, p, t->data);
-		if (rc)
-			return rc;
-	}
-	return QAT_OK;
-}
-
-static int write_doc(const qat_session *x, char **doc, int64_t tokens_trained)
-{
-	const qat_state_doc d = {
-		.family = x->state->family, .parent = x->state->name,
-		.precision = (uint32_t)x->context->p->device.precision,
-		.tokens_trained = x->state->tokens_trained + tokens_trained,
-		.placed = x->placement.placed, .n_placed = x->placement.n_placed,
-	};
-
-	return qat_state_doc_write(doc, &d);
-}
-
-int qat_session_save(qat_session *x, const char *folder, int64_t tokens_trained)
-{
-	const size_t n = (size_t)x->state->n_params;
-	qat_tensor *tensors = calloc(n + 1, sizeof *tensors);
-	const qat_tensor **at = calloc(n + 1, sizeof *at);
-	qat_checkpoint c = { .size = sizeof c, .family = x->state->family,
-			     .n_tensors = (int64_t)n, .tensors = at };
-	char *doc = NULL;
-	int rc = tensors && at ? gather(x, tensors, at)
-			       : qat_fail(QAT_ENOMEM, "save: out of memory");
-
-	if (!rc)
-		rc = write_doc(x, &doc, tokens_trained);
-	if (!rc) {
-		memcpy(c.docs, x->state->docs, sizeof c.docs);
-		c.docs[QAT_DOC_STATE] = (qat_text){ doc, (int64_t)strlen(doc) };
-		rc = x->context->native->save(folder, &c);
-	}
-	for (size_t i = 0; tensors && i < n; i++)
-		free(tensors[i].data);
-	free(tensors);
-	free(at);
-	free(doc);
-	return rc;
 }

@@ -462,6 +462,57 @@ int qat_state_read(const qat_state *s, const qat_param_state *p, float *out)
 			       p->info.rank == 2 ? p->info.shape[0] : 1);
 }
 
+/* ---- static ranges ---- */
+
+static int find_range(const qat_state *s, const char *name, qat_tensor *out)
+{
+	const qat_param p = { .size = sizeof p, .rank = 2, .name = name, .hub_name = name };
+
+	out->size = sizeof *out;
+	return s->path && s->docs[QAT_DOC_STATE].at && !s->format->find(s->file, &p, out) &&
+	       out->data;
+}
+
+int qat_state_range(const qat_state *s, const char *name, int64_t bytes, const void **out)
+{
+	qat_tensor t = { .size = sizeof t };
+
+	if (!find_range(s, name, &t))
+		return qat_fail(QAT_ENOTFOUND, "%s is not in state %s: its scheme has a static range, "
+				"which the calibrate task measures", name, s->name);
+	if (t.bytes != bytes)
+		return qat_fail(QAT_EFORMAT, "%s: %s has the wrong size", s->path, name);
+	*out = t.data;
+	return QAT_OK;
+}
+
+int qat_state_ranges(qat_tensor **out, int64_t *count, const qat_state *s, qat_arena *arena)
+{
+	static const char *const ports[QAT_PORTS] = { "weight", "input", "kv" };
+	static const char *const parts[] = { "scale", "zero" };
+	qat_tensor *t = qat_arena_array(arena, 2 * (size_t)s->n_placed + 1, sizeof *t);
+	int64_t n = 0;
+
+	if (!t)
+		return QAT_ENOMEM;
+	for (int64_t i = 0; i < 2 * s->n_placed; i++) {
+		const qat_placed *p = &s->placed[i / 2];
+		const char *name;
+
+		if (p->set->schemes[0]->range == QAT_RANGE_DYNAMIC)
+			continue;
+		name = qat_arena_format(arena, "%s.%s.%s", p->site, ports[p->port], parts[i % 2]);
+		if (!name)
+			return QAT_ENOMEM;
+		if (!find_range(s, name, &t[n]))
+			continue;
+		t[n++].name = name;
+	}
+	*out = t;
+	*count = n;
+	return QAT_OK;
+}
+
 /* ---- sites ---- */
 
 static int add_site(const char **names, int64_t *n, const char *name, size_t length,

@@ -67,6 +67,13 @@ int qat_state_codes(const qat_state *s, const qat_param_state *p, uint8_t *out);
 int qat_state_scale(const qat_state *s, const qat_param_state *p, float *out);
 int qat_state_zero(const qat_state *s, const qat_param_state *p, void *out);
 
+/* A static range's tensor, "<site>.input.scale" and the like, of `bytes` bytes: borrowed.
+ * QAT_ENOTFOUND, with a message, if the state was not calibrated there. */
+int qat_state_range(const qat_state *s, const char *name, int64_t bytes, const void **out);
+/* Names of all of them: for each placed scheme with a static range, its scale and zero
+ * point that the state holds. *out is arena memory. */
+int qat_state_ranges(qat_tensor **out, int64_t *count, const qat_state *s, qat_arena *arena);
+
 /* Names of the sites of a model: what patterns match. *count of them; arena memory. */
 int qat_state_sites(const char *const **names, int64_t *count, const qat_state *s,
 		    qat_arena *arena);

@@ -23,6 +23,10 @@ AC_DEFUN([QAT_LIBRARIES], [
   AM_CONDITIONAL([HAVE_PCRE2], [test $qat_pcre2 = yes])
   QAT_COMPONENT([pcre2], [$qat_pcre2], [tokenizers are built with it, none without])
 
+  PKG_CHECK_MODULES([UTF8PROC], [libutf8proc], [qat_utf8proc=yes], [qat_utf8proc=no])
+  AS_IF([test $qat_utf8proc = yes], [UTF8PROC_CFLAGS="$UTF8PROC_CFLAGS -DHAVE_UTF8PROC"])
+  QAT_COMPONENT([utf8proc], [$qat_utf8proc], [NFC in tokenizers; only below U+0300 without])
+
   # Debian's package has no .pc file.
   DNNL_LIBS=
   AC_CHECK_HEADER([dnnl.h],

@@ -48,7 +48,8 @@ enum {
 	QAT_OP_MASK = 7,
 	/* g, x, scale, zero? -> dscale [S, G]: learned ranges. */
 	QAT_OP_SCALE_GRAD = 8,
-	/* x [R, C], range [S * G, 2] -> range, min and max of all seen: calibration. */
+	/* x [R, C], range [S * G, 2] f32 -> range (same memory), min and max of all that was
+	 * seen: calibration. A NaN in x makes both NaN. */
 	QAT_OP_OBSERVE = 9,
 	/* a [R, C], b [R, C] -> a + b. */
 	QAT_OP_ADD = 10,
@@ -126,6 +127,7 @@ typedef union qat_attr {
 		 int64_t trans_b;	/* b is stored [N, K], else [K, N] */
 	} matmul;
 	struct { double factor; } scale;
+	struct { int64_t port; } observe;	/* QAT_PORT_* */
 	struct { int64_t rows; } embedding;	/* EMBEDDING_GRAD: V */
 	struct { int64_t mask;		/* 1: the mask comes out too */
 	} quantize;
