@@ -66,7 +66,8 @@ int qat_cli_color(int fd)
 /* What the user typed is wrong, or nothing ran: says so and gives the exit code. */
 static int refuse(void)
 {
-	const char *red = qat_cli_color(STDERR_FILENO) ? "\033[31m" : "", *off = *red ? "\033[0m" : "";
+	const char *red = qat_cli_color(STDERR_FILENO) ? "\033[31m" : "";
+	const char *off = *red ? "\033[0m" : "";
 
 	qat_log_hook(NULL);
 	fprintf(stderr, "%sqat-run:%s %s\n", red, off, qat_error());

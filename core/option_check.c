@@ -75,7 +75,8 @@ static int check_option(const qat_option *o, uint64_t size, int depth)
 	if (o->offset > size || bytes > size - o->offset || o->offset % sizeof(void *))
 		return qat_fail(QAT_EABI, "option \"%s\" lies outside its struct", o->name);
 	if (o->type == QAT_OPT_PLUGIN && !(o->kind < QAT_KINDS && qat_kind_name((uint32_t)o->kind)))
-		return qat_fail(QAT_EABI, "option \"%s\" does not say which kind of plugin", o->name);
+		return qat_fail(QAT_EABI, "option \"%s\" does not say which kind of plugin",
+				o->name);
 	return check_default(o);
 }
 

@@ -52,8 +52,8 @@ static int read_int(void *field, const qat_option *o, const json_t *value,
 	else
 		return wrong(at, "an integer");
 	if (!in_range(o, (double)whole))
-		return qat_fail(QAT_EFORMAT, "%s: %s: %lld is out of range: %.0f to %.0f", at->owner,
-				at->key, (long long)whole, o->min, o->max);
+		return qat_fail(QAT_EFORMAT, "%s: %s: %lld is out of range: %.0f to %.0f",
+				at->owner, at->key, (long long)whole, o->min, o->max);
 	memcpy(field, &whole, sizeof whole);
 	return QAT_OK;
 }
@@ -223,7 +223,8 @@ int qat_option_fill_json(void *out, const qat_option *table, const json_t *objec
 		if (value && readers[o->type])
 			rc = readers[o->type]((char *)out + o->offset, o, value, &at);
 		else if (value)
-			rc = qat_fail(QAT_ENOTSUP, "%s: %s: a file cannot give this", owner, o->name);
+			rc = qat_fail(QAT_ENOTSUP, "%s: %s: a file cannot give this", owner,
+				      o->name);
 		else if (o->flags & QAT_OPT_REQUIRED)
 			rc = qat_fail(QAT_EFORMAT, "%s: lacks \"%s\": %s", owner, o->name, o->help);
 	}

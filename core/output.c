@@ -76,8 +76,8 @@ static int check(int folder, const char *path, int force)
 		return qat_fail(QAT_EEXIST, "%s is not empty: --force replaces what an earlier run "
 				"left there, or name another output", path);
 	if (!made_by_run(folder))
-		return qat_fail(QAT_EEXIST, "%s is not empty, and no run made it (its pipeline.yaml "
-				"would say so): name another output", path);
+		return qat_fail(QAT_EEXIST, "%s is not empty, and no run made it (its "
+				"pipeline.yaml would say so): name another output", path);
 	return QAT_OK;
 }
 
@@ -174,7 +174,8 @@ static int still_there(int folder, int fd)
 static int lock(qat_output *o)
 {
 	for (;;) {
-		o->lock = openat(o->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+		o->lock = openat(o->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+				 0666);
 		if (o->lock < 0)
 			return qat_fail(QAT_EIO, "%s/lock: %s", o->path, strerror(errno));
 		if (flock(o->lock, LOCK_EX | LOCK_NB)) {

@@ -101,8 +101,8 @@ int qat_pipeline_unknown(const qat_pipeline *p, const qat_yaml_node *at, const c
 	char list[400] = "";
 
 	if (near)
-		return qat_yaml_fail(at, QAT_EINVAL, "unknown %s \"%s\": did you mean \"%s\"?", what,
-				     qat_yaml_shown(at), near);
+		return qat_yaml_fail(at, QAT_EINVAL, "unknown %s \"%s\": did you mean \"%s\"?",
+				     what, qat_yaml_shown(at), near);
 	for (int64_t i = 0; (s = name(p, i)); i++) {
 		size_t used = strlen(list);
 

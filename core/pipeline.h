@@ -24,8 +24,8 @@ typedef struct qat_pipeline_model {
 	const char *revision;		/* of the hub, NULL: its default */
 	int64_t random;			/* 1: made from the seed */
 	const char *family;		/* NULL: what the file says */
-	qat_instance instance;		/* of the family, with `config`; interface NULL where no
-					 * family is named */
+	qat_instance instance;		/* of the family: interface NULL where none is named,
+					 * self (from `config`) NULL where not random */
 	const qat_yaml_node *config;	/* NULL: none */
 	const char *tokenizer;		/* plugin's name; NULL: none named */
 	const char *tokenizer_file;	/* absolute; else NULL */

@@ -63,8 +63,8 @@ static int set_path(qat_pipeline *p, const char *text, qat_yaml_node *at)
 	} else if (is_hub_name(text)) {
 		p->model.hub = text;
 	} else {
-		rc = qat_yaml_fail(at, QAT_ENOTFOUND, "%s does not exist: give a file, a folder, or "
-				   "a hub name (owner/name)", path);
+		rc = qat_yaml_fail(at, QAT_ENOTFOUND, "%s does not exist: give a file, a folder, "
+				   "or a hub name (owner/name)", path);
 	}
 	return rc;
 }
@@ -86,8 +86,8 @@ static int set_tokenizer(qat_pipeline *p, const char *text, qat_yaml_node *at)
 	if (!path)
 		return QAT_ENOMEM;
 	if (access(path, R_OK))
-		return qat_yaml_fail(at, QAT_ENOTFOUND, "%s cannot be read: give a tokenizer's file, "
-				     "or the name of a tokenizer", path);
+		return qat_yaml_fail(at, QAT_ENOTFOUND, "%s cannot be read: give a tokenizer's "
+				     "file, or the name of a tokenizer", path);
 	p->model.tokenizer_file = path;
 	return qat_yaml_text_set(at, path);
 }
@@ -113,14 +113,14 @@ static int set_family(qat_pipeline *p, const char *family, const qat_yaml_node *
 static int check_random(const struct model *m, const qat_yaml_node *node)
 {
 	if (m->path)
-		return qat_yaml_fail(qat_yaml_get(node, "path"), QAT_EINVAL, "init: random makes the "
-				     "model from the seed: leave out one of the two");
+		return qat_yaml_fail(qat_yaml_get(node, "path"), QAT_EINVAL, "init: random makes "
+				     "the model from the seed: leave out one of the two");
 	if (!m->family)
-		return qat_yaml_fail(node, QAT_EINVAL, "init: random needs \"family\", the kind of "
-				     "model to make");
+		return qat_yaml_fail(node, QAT_EINVAL, "init: random needs \"family\", the kind "
+				     "of model to make");
 	if (!qat_yaml_get(node, "config"))
-		return qat_yaml_fail(node, QAT_EINVAL, "init: random needs \"config\", the sizes of "
-				     "the model");
+		return qat_yaml_fail(node, QAT_EINVAL, "init: random needs \"config\", the sizes "
+				     "of the model");
 	return qat_yaml_expect(qat_yaml_get(node, "config"), QAT_YAML_MAP);
 }
 
@@ -132,8 +132,8 @@ static int check_origin(const struct model *m, const qat_yaml_node *node)
 		return qat_yaml_fail(node, QAT_EINVAL, "lacks \"path\": a file, a folder, or a hub "
 				     "name (owner/name)");
 	if (qat_yaml_get(node, "config"))
-		return qat_yaml_fail(qat_yaml_get(node, "config"), QAT_EINVAL, "the file says this: "
-				     "\"config\" goes with init: random");
+		return qat_yaml_fail(qat_yaml_get(node, "config"), QAT_EINVAL, "the file says "
+				     "this: \"config\" goes with init: random");
 	return QAT_OK;
 }
 
@@ -145,8 +145,8 @@ int qat_pipeline_read_model(qat_pipeline *p, const qat_yaml_node *node)
 	int rc;
 
 	if (!node)
-		return qat_yaml_fail(qat_yaml_root(p->doc), QAT_EINVAL, "the pipeline lacks \"model\": "
-				     "write model: {path: FILE}");
+		return qat_yaml_fail(qat_yaml_root(p->doc), QAT_EINVAL, "the pipeline lacks "
+				     "\"model\": write model: {path: FILE}");
 	rc = qat_yaml_expect(node, QAT_YAML_MAP);
 	if (!rc)
 		rc = qat_option_fill(&m, model_options, &source, &env);

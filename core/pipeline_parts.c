@@ -79,7 +79,8 @@ static int scheme_option(void *context, const qat_option *o, const qat_yaml_node
 	int64_t of;
 
 	if (o->type != QAT_OPT_SCHEME)
-		return qat_yaml_fail(node, QAT_ENOTSUP, "a scheme cannot name this: \"%s\"", o->name);
+		return qat_yaml_fail(node, QAT_ENOTSUP, "a scheme cannot name this: \"%s\"",
+				     o->name);
 	of = qat_pipeline_scheme_index(r->p, qat_yaml_text(node));
 	if (of < 0)
 		return qat_pipeline_unknown(r->p, node, "scheme", qat_pipeline_scheme_name);
@@ -97,8 +98,8 @@ static int check_circle(const qat_pipeline *p, int64_t i)
 		if (at < 0)
 			return QAT_OK;
 		if (at == i)
-			return qat_yaml_fail(p->schemes[i].node, QAT_EINVAL, "the scheme is made of "
-					     "itself, through \"of\"");
+			return qat_yaml_fail(p->schemes[i].node, QAT_EINVAL, "the scheme is made "
+					     "of itself, through \"of\"");
 	}
 	return QAT_OK;
 }

@@ -126,8 +126,8 @@ int qat_pipeline_read_steps(qat_pipeline *p, const qat_yaml_node *node)
 	int rc;
 
 	if (!node)
-		return qat_yaml_fail(qat_yaml_root(p->doc), QAT_EINVAL, "the pipeline lacks \"steps\": "
-				     "write steps: [{task: ...}]");
+		return qat_yaml_fail(qat_yaml_root(p->doc), QAT_EINVAL, "the pipeline lacks "
+				     "\"steps\": write steps: [{task: ...}]");
 	rc = qat_yaml_expect(node, QAT_YAML_SEQ);
 	if (!rc && !node->count)
 		rc = qat_yaml_fail(node, QAT_EINVAL, "there is no step: a run has at least one");

@@ -91,7 +91,10 @@ expect 2 '^qat-run: ' stderr "$run" --color=never no-such.yaml
 
 # a full disk is not success
 if [ -w /dev/full ]; then
-	"$run" --help >/dev/full 2>"$dir/stderr" && { echo "FAIL: --help on a full disk"; failed=1; }
+	if "$run" --help >/dev/full 2>"$dir/stderr"; then
+		echo "FAIL: --help on a full disk"
+		failed=1
+	fi
 	grep -q 'standard output' "$dir/stderr" || { echo "FAIL: says nothing of it"; failed=1; }
 fi
 

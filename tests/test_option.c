@@ -41,7 +41,8 @@ static const qat_option table[] = {
 	QAT_STRING(struct all, text, "hello", "a text"),
 	QAT_OPTION(struct all, QAT_OPT_PATH, path, "a file", .text = NULL),
 	QAT_OPTION(struct all, QAT_OPT_STATE, state, "a state", .text = NULL),
-	QAT_OPTION(struct all, QAT_OPT_INTS, ints, "widths", .text = "[2, 4, 8]", .min = 1, .max = 8),
+	QAT_OPTION(struct all, QAT_OPT_INTS, ints, "widths", .text = "[2, 4, 8]", .min = 1,
+		   .max = 8),
 	QAT_OPTION(struct all, QAT_OPT_FLOATS, floats, "decays", .text = "[0.9, 0.999]", .min = 0,
 		   .max = 1),
 	QAT_OPTION(struct all, QAT_OPT_STRINGS, strings, "words", .text = "[a, b]"),
@@ -117,7 +118,8 @@ START_TEST(every_type)
 {
 	ck_assert_int_eq(fill("flag: false\ncount: 1_000\nbytes: 6KiB\nkind: ema\nrate: 3e-1\n"
 			      "text: 12\npath: a/b.txt\nstate: base\nints: [4]\nfloats: []\n"
-			      "strings: one\npaths: [/abs, rel]\nschedule: {name: cosine}\n"), QAT_OK);
+			      "strings: one\npaths: [/abs, rel]\nschedule: {name: cosine}\n"),
+			 QAT_OK);
 	ck_assert_int_eq(got.flag, 0);
 	ck_assert_int_eq(got.count, 1000);
 	ck_assert_int_eq(got.bytes, 6144);
@@ -148,7 +150,8 @@ START_TEST(alias_and_null)
 END_TEST
 
 static const struct { const char *yaml, *message; } refused[] = {
-	{ "{cuont: 3}", "t.yaml:1:2: unknown option \"cuont\" of quantizer q: did you mean \"count\"?" },
+	{ "{cuont: 3}",
+	  "t.yaml:1:2: unknown option \"cuont\" of quantizer q: did you mean \"count\"?" },
 	{ "{quantiser: 3}", "did you mean \"quantizer\"?" },
 	{ "{zzz: 3}", "unknown option \"zzz\" of quantizer q: it has flag, count, bytes, kind" },
 	{ "{schedule: {name: x, wramup: 1}}",
@@ -288,7 +291,8 @@ END_TEST
 /* --- tables that must not be used --- */
 
 static const struct { qat_option option[3]; const char *message; } tables[] = {
-	{ { { .name = "x", .help = "", .type = QAT_OPT_INT, .offset = 16 } }, "outside its struct" },
+	{ { { .name = "x", .help = "", .type = QAT_OPT_INT, .offset = 16 } },
+	  "outside its struct" },
 	{ { { .name = "x", .help = "", .type = QAT_OPT_INT, .offset = UINT64_MAX } },
 	  "outside its struct" },
 	{ { { .name = "x", .help = "", .type = QAT_OPT_STRINGS, .offset = 8 } },
