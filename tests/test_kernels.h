@@ -132,11 +132,12 @@ static inline double unit(uint32_t dtype)
 	return dtype == QAT_F32 ? 0x1p-24 : 0x1p-8;
 }
 
-#define CHECK_NEAR(got, want, tol, ...) \
+/* A NaN is near nothing. */
+#define CHECK_NEAR(what, got, want, tol) \
 	do { \
 		const double got_ = (got), want_ = (want), tol_ = (tol); \
-		MUST(fabs(got_ - want_) <= tol_, "got %.9g, want %.9g +- %.3g " \
-			      __VA_ARGS__, got_, want_, tol_); \
+		MUST(fabs(got_ - want_) <= tol_, "%s: got %.9g, want %.9g +- %.3g", what, got_, \
+		     want_, tol_); \
 	} while (0)
 
 static inline int run_tests(const char *name, const TTest *const *tests, int n)

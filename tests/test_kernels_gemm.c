@@ -1,0 +1,296 @@
+/* Dense products, our own and oneDNN's, and linear cross entropy, against sums in double. */
+#include "test_kernels.h"
+
+typedef struct shape {
+	int64_t m, n, k;
+	int trans_a, trans_b;
+	uint32_t type, type_y;
+	int bias, addend;		/* addend: 1 another matrix, 2 y itself */
+} shape;
+
+static const shape shapes[] = {
+	{ 1, 1, 1, 0, 0, QAT_F32, QAT_F32, 0, 0 },
+	{ 3, 5, 7, 0, 1, QAT_F32, QAT_F32, 1, 0 },
+	{ 13, 33, 257, 0, 1, QAT_F32, QAT_F32, 1, 1 },
+	{ 97, 65, 300, 0, 0, QAT_F32, QAT_F32, 0, 1 },
+	{ 64, 31, 600, 1, 0, QAT_F32, QAT_F32, 0, 2 },
+	{ 31, 129, 64, 1, 1, QAT_F32, QAT_BF16, 1, 0 },
+	{ 130, 260, 100, 0, 1, QAT_BF16, QAT_BF16, 1, 0 },
+	{ 40, 50, 513, 1, 0, QAT_BF16, QAT_F32, 0, 2 },
+	{ 50, 40, 513, 0, 0, QAT_BF16, QAT_F32, 0, 1 },
+	{ 110, 2100, 32, 0, 1, QAT_F32, QAT_F32, 0, 0 },
+};
+
+typedef struct operands {
+	float *a, *b, *c, *bias;
+	void *ta, *tb;
+} operands;
+
+static operands operands_new(const shape *s)
+{
+	operands o = { random_floats(s->m * s->k, 1.0f), random_floats(s->k * s->n, 1.0f),
+		       random_floats(s->m * s->n, 1.0f), random_floats(s->n, 1.0f), NULL, NULL };
+
+	o.ta = as_type(o.a, s->type, s->m * s->k);
+	o.tb = as_type(o.b, s->type, s->k * s->n);
+	return o;
+}
+
+static void operands_free(operands *o)
+{
+	free(o->a);
+	free(o->b);
+	free(o->c);
+	free(o->bias);
+	free(o->ta);
+	free(o->tb);
+}
+
+static qat_gemm_args args_of(const shape *s, const operands *o, void *y)
+{
+	qat_gemm_args g = {
+		.m = s->m, .n = s->n, .k = s->k, .a = qat_src_of(o->ta, s->type),
+		.b = qat_src_of(o->tb, s->type), .lda = s->trans_a ? s->m : s->k,
+		.ldb = s->trans_b ? s->k : s->n, .trans_a = s->trans_a, .trans_b = s->trans_b,
+		.bias = s->bias ? o->bias : NULL, .ld_addend = s->n,
+		.y = qat_dst_of(y, s->type_y), .ldy = s->n,
+	};
+
+	g.addend = s->addend == 2 ? y : s->addend ? o->c : NULL;
+	if (s->addend == 2)
+		memcpy(y, o->c, (size_t)(s->m * s->n) * 4);
+	return g;
+}
+
+static void check_product(const shape *s, const operands *o, const void *y, const char *what)
+{
+	for (int64_t i = 0; i < s->m; i++)
+		for (int64_t j = 0; j < s->n; j++) {
+			double sum = 0.0, size = 0.0;
+
+			for (int64_t p = 0; p < s->k; p++) {
+				const double v = (double)o->a[s->trans_a ? p * s->m + i : i * s->k + p] *
+						 o->b[s->trans_b ? j * s->k + p : p * s->n + j];
+
+				sum += v;
+				size += fabs(v);
+			}
+			sum += (s->bias ? o->bias[j] : 0.0) + (s->addend ? o->c[i * s->n + j] : 0.0);
+			CHECK_NEAR(what, element(y, s->type_y, i * s->n + j), sum,
+				   (double)(s->k + 2) * 0x1p-24 * (size + 3.0) +
+				   unit(s->type_y) * fabs(sum));
+		}
+}
+
+static void own_products(const qat_kernels *kn)
+{
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+		const shape *s = shapes + i;
+		const int64_t bytes = s->m * s->n * qat_dtype_bytes(s->type_y);
+		operands o = operands_new(s);
+		void *y[2] = { guarded(s->m * s->n * 4), guarded(s->m * s->n * 4) };
+
+		for (int t = 0; t < 2; t++) {
+			const qat_gemm_args g = args_of(s, &o, y[t]);
+			const int64_t room = kn->gemm->workspace(&g);
+			void *work = guarded(room);
+
+			use_threads(t + 1);
+			kn->gemm->run(&g, work);
+			check_guard(work, (room + 63) / 64 * 64);
+			free(work);
+		}
+		check_product(s, &o, y[0], kn->name);
+		MUST(!memcmp(y[0], y[1], (size_t)bytes), "%s shape %zu: threads", kn->name, i);
+		free(y[0]);
+		free(y[1]);
+		operands_free(&o);
+	}
+}
+
+START_TEST(own_kernels)
+{
+	each_isa(own_products);
+}
+END_TEST
+
+/* A row has the same bits whatever stands beside it. */
+static void row_alone(const qat_kernels *kn)
+{
+	const shape all = { 37, 45, 300, 0, 1, QAT_F32, QAT_F32, 1, 0 };
+	operands o = operands_new(&all);
+	float y[37 * 45], one[45];
+	qat_gemm_args g = args_of(&all, &o, y);
+	void *work = guarded(kn->gemm->workspace(&g));
+
+	kn->gemm->run(&g, work);
+	for (int64_t i = 0; i < all.m; i++) {
+		g.m = 1;
+		g.a.data = (const float *)o.ta + i * all.k;
+		g.y.data = one;
+		kn->gemm->run(&g, work);
+		MUST(!memcmp(one, y + i * 45, sizeof one), "%s: row %d", kn->name, (int)i);
+	}
+	free(work);
+	operands_free(&o);
+}
+
+START_TEST(rows_do_not_see_each_other)
+{
+	each_isa(row_alone);
+}
+END_TEST
+
+static void dense_products(const qat_kernels *kn)
+{
+	qat_dense *d;
+
+	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+		const shape *s = shapes + i;
+		const int64_t bytes = s->m * s->n * qat_dtype_bytes(s->type_y);
+		operands o = operands_new(s);
+		void *y[2] = { guarded(s->m * s->n * 4), guarded(s->m * s->n * 4) };
+
+		for (int t = 0; t < 2; t++) {
+			const qat_gemm_args g = args_of(s, &o, y[t]);
+
+			use_threads(t + 1);
+			ck_assert_int_eq(qat_dense_matmul(d, &g), QAT_OK);
+		}
+		check_product(s, &o, y[0], kn->name);
+		MUST(!memcmp(y[0], y[1], (size_t)bytes), "%s shape %zu: threads", kn->name, i);
+		free(y[0]);
+		free(y[1]);
+		operands_free(&o);
+	}
+	qat_dense_free(d);
+}
+
+START_TEST(whatever_serves)
+{
+	each_isa(dense_products);
+}
+END_TEST
+
+/* ---- linear cross entropy ---- */
+
+enum { N = 70, C = 24, V = 1100 };
+
+typedef struct ce {
+	float *x, *w, *g, *addend;
+	int32_t labels[N];
+	float nll[N], lse[N], *dx, *dw;
+	int32_t argmax[N];
+} ce;
+
+static ce *ce_new(void)
+{
+	ce *c = malloc(sizeof *c);
+
+	ck_assert_ptr_nonnull(c);
+	c->x = random_floats(N * C, 1.0f);
+	c->w = random_floats(V * C, 0.5f);
+	c->g = random_floats(N, 1.0f);
+	c->addend = random_floats(V * C, 1.0f);
+	c->dx = guarded(N * C * 4);
+	c->dw = guarded(V * C * 4);
+	for (int i = 0; i < N; i++)
+		c->labels[i] = i % 7 ? (int32_t)(random_word() % V) : -100;
+	return c;
+}
+
+static void ce_free(ce *c)
+{
+	free(c->x);
+	free(c->w);
+	free(c->g);
+	free(c->addend);
+	free(c->dx);
+	free(c->dw);
+	free(c);
+}
+
+/* Probabilities of row r, in double; returns log sum exp. */
+static double softmax(const ce *c, int r, double *p)
+{
+	double sum = 0.0;
+
+	for (int v = 0; v < V; v++) {
+		p[v] = 0.0;
+		for (int i = 0; i < C; i++)
+			p[v] += (double)c->x[r * C + i] * c->w[v * C + i];
+		sum += exp(p[v]);
+	}
+	for (int v = 0; v < V; v++)
+		p[v] = exp(p[v]) / sum;
+	return log(sum);
+}
+
+static void check_ce(const ce *c, const char *what)
+{
+	static double dw[V * C];
+	double p[V];
+
+	for (int i = 0; i < V * C; i++)
+		dw[i] = c->addend[i];
+	for (int r = 0; r < N; r++) {
+		const int32_t label = c->labels[r];
+		const double lse = softmax(c, r, p);
+		int best = 0;
+
+		for (int v = 0; v < V; v++)
+			best = p[v] > p[best] ? v : best;
+		ck_assert_int_eq(c->argmax[r], best);
+		CHECK_NEAR(what, c->lse[r], lse, 1e-5);
+		CHECK_NEAR(what, c->nll[r], label < 0 ? 0.0 : -log(p[label]), 2e-5);
+		for (int i = 0; i < C; i++) {
+			double dx = 0.0;
+
+			for (int v = 0; v < V && label >= 0; v++) {
+				const double d = c->g[r] * (p[v] - (v == label));
+
+				dx += d * c->w[v * C + i];
+				dw[v * C + i] += d * c->x[r * C + i];
+			}
+			CHECK_NEAR(what, c->dx[r * C + i], dx, 1e-5);
+		}
+	}
+	for (int i = 0; i < V * C; i++)
+		CHECK_NEAR(what, c->dw[i], dw[i], 1e-5);
+}
+
+static void linear_ce(const qat_kernels *kn)
+{
+	ce *c = ce_new();
+	void *work = guarded(qat_linear_ce_workspace(N, V));
+	qat_linear_ce_args a = {
+		.n = N, .channels = C, .vocabulary = V, .x = qat_src_of(c->x, QAT_F32),
+		.w = qat_src_of(c->w, QAT_F32), .labels = c->labels, .nll = c->nll, .lse = c->lse,
+		.argmax = c->argmax, .g = c->g, .dx = qat_dst_of(c->dx, QAT_F32), .dw = c->dw,
+		.dw_addend = c->addend, .dlogits = QAT_F32, .workspace = work,
+	};
+	qat_dense *d;
+
+	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
+	ck_assert_int_eq(qat_linear_ce_forward(d, &a), QAT_OK);
+	ck_assert_int_eq(qat_linear_ce_grad(d, &a), QAT_OK);
+	check_ce(c, kn->name);
+	memset(c->dx, 0, N * C * 4);
+	memcpy(c->dw, c->addend, V * C * 4);
+	a.dw_addend = c->dw;
+	ck_assert_int_eq(qat_linear_ce_fused(d, &a), QAT_OK);
+	check_ce(c, kn->name);
+	qat_dense_free(d);
+	free(work);
+	ce_free(c);
+}
+
+START_TEST(linear_cross_entropy)
+{
+	each_isa(linear_ce);
+}
+END_TEST
+
+RUN_TESTS("kernels_gemm", own_kernels, rows_do_not_see_each_other, whatever_serves,
+	  linear_cross_entropy)
