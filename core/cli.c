@@ -232,7 +232,9 @@ int qat_main(int argc, char **argv)
 		qat_fail(QAT_ENOMEM, "out of memory");
 		return refuse();
 	}
-	rc = parse(&c, argc, argv);
+	rc = qat_services_start();
+	if (!rc)
+		rc = parse(&c, argc, argv);
 	color = c.color;
 	if (c.run.quiet)
 		qat_log_level(QAT_LOG_WARN);

@@ -61,7 +61,7 @@ typedef struct qat_pipeline_step {
 	const char *task;
 	qat_instance plugin;
 	int64_t as;			/* state that it makes, -1: none */
-	int64_t from;			/* state of the first QAT_OPT_STATE(S) given, -1: none */
+	int64_t from;			/* state of its first QAT_OPT_STATE(S), -1: none */
 	int64_t *reads;			/* all states that it takes, each once */
 	int64_t n_reads;
 } qat_pipeline_step;

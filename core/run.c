@@ -253,16 +253,19 @@ static int run_all(qat_step *s, const qat_run_options *o)
 	return rc;
 }
 
+int qat_services_start(void)
+{
+	const int rc = qat_host_service_set("graph", &qat_ir_api);
+
+	return rc ? rc : qat_host_service_set("session", &qat_step_api);
+}
+
 int qat_run(qat_pipeline *p, const qat_run_options *o)
 {
 	qat_step s = { .plan = NULL };
 	qat_context *c = NULL;
-	int rc = qat_host_service_set("graph", &qat_ir_api);
+	int rc = qat_context_new(&c, p);
 
-	if (!rc)
-		rc = qat_host_service_set("session", &qat_step_api);
-	if (!rc)
-		rc = qat_context_new(&c, p);
 	if (!rc) {
 		s.context = c;
 		c->step = &s;

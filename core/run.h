@@ -13,6 +13,9 @@ typedef struct qat_run_options {
 			 * the pipeline's */
 } qat_run_options;
 
+/* Lends the services "graph" and "session" to plugins: before any is opened. */
+int qat_services_start(void);
+
 int qat_run(qat_pipeline *p, const qat_run_options *o);
 
 #endif

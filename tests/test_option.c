@@ -109,7 +109,7 @@ START_TEST(defaults)
 	ck_assert_int_eq(got.strings.count, 2);
 	ck_assert_str_eq(got.strings.at[1], "b");
 	ck_assert_int_eq(got.paths.count, 0);
-	ck_assert_int_eq(got.schedule.warmup, 20);	/* a table that is not there asks nothing */
+	ck_assert_int_eq(got.schedule.warmup, 20);	/* an absent table asks nothing */
 	ck_assert_ptr_null(got.schedule.name);
 }
 END_TEST

@@ -162,6 +162,7 @@ int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t
 
 	if (!qat_cpu_op_find(c.n->op))
 		return qat_fail(QAT_ENOTSUP, "cpu: %s: no kernel for op %u", c.n->name, c.n->op);
+	qat_cpu_use_threads(device);
 	out->kernel = QAT_CPU_SINGLE;
 	out->n_nodes = 1;
 	out->nodes[0] = out->at = first;

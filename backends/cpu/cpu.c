@@ -35,6 +35,16 @@ static int32_t default_threads(void)
 #endif
 }
 
+void qat_cpu_use_threads(const qat_cpu *cpu)
+{
+#ifdef _OPENMP
+	if (omp_get_max_threads() != cpu->threads)
+		omp_set_num_threads(cpu->threads);
+#else
+	(void)cpu;
+#endif
+}
+
 static int check_threads(int64_t threads)
 {
 	if (threads < 0 || threads > MOST_THREADS)
@@ -76,9 +86,7 @@ static int cpu_open(void **device, const void *self, int64_t index, int64_t thre
 		return qat_fail(QAT_ENOMEM, "cpu: out of memory");
 	cpu->huge_pages = !o || o->huge_pages;
 	cpu->threads = threads ? (int32_t)threads : default_threads();
-#ifdef _OPENMP
-	omp_set_num_threads(cpu->threads);
-#else
+#ifndef _OPENMP
 	cpu->threads = 1;
 #endif
 	rc = find_kernels(&cpu->kernels);

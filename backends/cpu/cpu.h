@@ -34,6 +34,10 @@ enum {
 	QAT_CPU_LINEAR_CE = 4		/* LINEAR_CROSS_ENTROPY and its gradient */
 };
 
+/* cpu.c: threads of this device, from here on. Workspaces depend on their number, and
+ * another device, or another thread of the program, may have set another. */
+void qat_cpu_use_threads(const qat_cpu *cpu);
+
 /* ---- memory.c ---- */
 
 int qat_cpu_alloc(void *device, qat_memory **out, int64_t bytes, uint32_t use);

@@ -3,9 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 typedef struct exe {
 	qat_cpu *cpu;
@@ -116,6 +113,7 @@ int qat_cpu_compile(void *device, const qat_program *p, void **out)
 	exe *x = calloc(1, sizeof *x);
 	int rc = QAT_OK;
 
+	qat_cpu_use_threads(device);
 	if (x)
 		x->steps = calloc((size_t)p->n_claims + 1, sizeof *x->steps);
 	if (!layout || !x || !x->steps) {
@@ -156,17 +154,6 @@ void qat_cpu_release(void *device, void *compiled)
 
 /* ---- run ---- */
 
-/* Another device, or another thread, may have set another number since. */
-static void use_threads(const qat_cpu *cpu)
-{
-#ifdef _OPENMP
-	if (omp_get_max_threads() != cpu->threads)
-		omp_set_num_threads(cpu->threads);
-#else
-	(void)cpu;
-#endif
-}
-
 int qat_cpu_run(void *device, void *compiled, qat_runtime *rt)
 {
 	exe *x = compiled;
@@ -174,7 +161,7 @@ int qat_cpu_run(void *device, void *compiled, qat_runtime *rt)
 
 	if (rt->phase >= QAT_PHASES)
 		return qat_fail(QAT_EINVAL, "cpu: no phase %u", rt->phase);
-	use_threads(device);
+	qat_cpu_use_threads(device);
 	for (int64_t i = x->first[rt->phase]; i < x->first[rt->phase + 1] && !rc; i++)
 		rc = x->steps[i].run(device, &x->steps[i], rt);
 	return rc;
@@ -186,7 +173,7 @@ int qat_cpu_run_one(void *device, void *compiled, qat_runtime *rt, int64_t claim
 
 	if (claim < 0 || claim >= x->n_steps)
 		return qat_fail(QAT_EINVAL, "cpu: no claim %lld", (long long)claim);
-	use_threads(device);
+	qat_cpu_use_threads(device);
 	return x->steps[claim].run(device, &x->steps[claim], rt);
 }
 

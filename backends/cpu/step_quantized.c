@@ -290,7 +290,7 @@ static float element(qat_src x, int64_t i)
 }
 
 /* Calibration is rare, and this is not where its time goes: one thread, element by
- * element. */
+ * element. A NaN stays: nothing is below or above it. */
 static int run_observe(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
 	const qat_cpu_observe *o = &s->u.observe;
@@ -299,6 +299,7 @@ static int run_observe(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	const int64_t groups = o->cols / block_cols;
 
 	(void)cpu;
+	(void)rt;
 	for (int64_t i = 0; i < o->rows / block_rows * groups * 2; i++)
 		o->after[i] = o->before[i];
 	for (int64_t i = 0; i < o->rows * o->cols; i++) {
@@ -306,10 +307,10 @@ static int run_observe(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 		const float x = element(o->x, i);
 		float *range = o->after + 2 * block;
 
-		if (!qat_is_finite(x) && rt->bad_node == QAT_NONE)
-			rt->bad_node = s->node;
-		range[0] = x < range[0] ? x : range[0];
-		range[1] = x > range[1] ? x : range[1];
+		if (x < range[0] || x != x)
+			range[0] = x;
+		if (x > range[1] || x != x)
+			range[1] = x;
 	}
 	return QAT_OK;
 }
