@@ -74,7 +74,7 @@ static int left_text(char *out, size_t room, double left)
 
 static void compose(char *out, size_t room, const qat_progress *p, double elapsed)
 {
-	double part = (double)(p->done - line.done);
+	double part = (double)(p->done - line.done), bytes = (double)qat_memory_now();
 	double left = part > 0 ? elapsed / part * (double)(p->total - p->done) : -1;
 	int n = snprintf(out, room, "%s  %lld/%lld", line.what, (long long)p->done,
 			 (long long)p->total);
@@ -85,7 +85,8 @@ static void compose(char *out, size_t room, const qat_progress *p, double elapse
 	if (line.rate > 0)
 		n += snprintf(out + n, room - (size_t)n, ", %.0f tokens/s", line.rate);
 	n += left_text(out + n, room - (size_t)n, left);
-	snprintf(out + n, room - (size_t)n, ", %.2f GiB", (double)qat_memory_now() / 0x1p30);
+	snprintf(out + n, room - (size_t)n, bytes < 0x1p30 ? ", %.0f MiB" : ", %.2f GiB",
+		 bytes / (bytes < 0x1p30 ? 0x1p20 : 0x1p30));
 }
 
 /* The terminal's width: a longer line would wrap, and could not be redrawn. */
