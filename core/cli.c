@@ -38,7 +38,8 @@ static const char usage[] =
 	"  --quiet             no progress, only warnings and errors\n"
 	"  --color=WHEN        auto, always or never\n"
 	"  --plugins           list the plugins, accepted or refused, with the reason\n"
-	"  --help [NAME]       this text, or the options of the plugins of that name\n"
+	"  --help [NAME]       this text, the options of the plugins of that name, or,\n"
+	"                      as --help pipeline, the keys of a pipeline file\n"
 	"  --version           print the version\n"
 	"\n"
 	"Exit: 0 done, 1 failed while running, 2 refused before anything ran, 130 interrupted.\n"
@@ -180,6 +181,8 @@ static int print_help(const char *name)
 {
 	if (!name)
 		return fputs(usage, stdout) < 0 ? QAT_EIO : QAT_OK;
+	if (!strcmp(name, "pipeline"))
+		return qat_pipeline_help(stdout);
 	return qat_plugin_help(stdout, name);
 }
 

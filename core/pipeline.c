@@ -119,7 +119,7 @@ struct top {
 	int64_t seed;
 };
 
-static const qat_option top_options[] = {
+const qat_option qat_pipeline_top_options[] = {
 	QAT_OPTION(struct top, QAT_OPT_STRING, name, "name of the run", .flags = QAT_OPT_REQUIRED),
 	QAT_INT(struct top, seed, 0, 0, 0x1p62, "seed of all that is random"),
 	QAT_STRING(struct top, output, NULL, "folder of what the run leaves"),
@@ -204,7 +204,7 @@ static int read_top(qat_pipeline *p, const qat_yaml_node *root)
 
 	source.map = &plain;
 	if (!rc)
-		rc = qat_option_fill(&top, top_options, &source, &env);
+		rc = qat_option_fill(&top, qat_pipeline_top_options, &source, &env);
 	if (!rc)
 		rc = qat_pipeline_name(qat_yaml_get(root, "name"), "a run");
 	if (rc)

@@ -95,6 +95,9 @@ int qat_pipeline_load(qat_pipeline **out, const char *path, const char *const *s
 		      int64_t n_sets);
 void qat_pipeline_free(qat_pipeline *p);
 
+/* Prints the keys of a pipeline file. */
+int qat_pipeline_help(FILE *out);
+
 /* Index by name, -1 where there is none. */
 int64_t qat_pipeline_state_index(const qat_pipeline *p, const char *name);
 int64_t qat_pipeline_data_index(const qat_pipeline *p, const char *name);

@@ -21,6 +21,12 @@ typedef const char *qat_pipeline_names(const void *p, int64_t i);
 int qat_pipeline_unknown(const qat_pipeline *p, const qat_yaml_node *at, const char *what,
 			 qat_pipeline_names *name);
 
+/* Tables of the parts, for --help. */
+extern const qat_option qat_pipeline_top_options[];
+extern const qat_option qat_pipeline_model_options[];
+extern const qat_option qat_pipeline_device_options[];
+extern const qat_option qat_pipeline_rule_options[];
+
 const char *qat_pipeline_data_name(const void *p, int64_t i);
 const char *qat_pipeline_scheme_name(const void *p, int64_t i);
 const char *qat_pipeline_sites_name(const void *p, int64_t i);

@@ -20,7 +20,7 @@ enum { INIT_LOAD = 0, INIT_RANDOM = 1 };
 
 static const char *const inits[] = { "load", "random", NULL };
 
-static const qat_option model_options[] = {
+const qat_option qat_pipeline_model_options[] = {
 	QAT_STRING(struct model, path, NULL, "a file, a folder, or a hub name owner/name"),
 	QAT_STRING(struct model, revision, NULL, "branch, tag or commit on the hub"),
 	QAT_STRING(struct model, family, NULL, "model plugin, where the file does not say"),
@@ -149,7 +149,7 @@ int qat_pipeline_read_model(qat_pipeline *p, const qat_yaml_node *node)
 				     "\"model\": write model: {path: FILE}");
 	rc = qat_yaml_expect(node, QAT_YAML_MAP);
 	if (!rc)
-		rc = qat_option_fill(&m, model_options, &source, &env);
+		rc = qat_option_fill(&m, qat_pipeline_model_options, &source, &env);
 	if (!rc)
 		rc = check_origin(&m, node);
 	if (rc)
@@ -180,7 +180,7 @@ static const qat_option device_keys[] = {
 	QAT_END
 };
 
-static const qat_option device_options[] = {
+const qat_option qat_pipeline_device_options[] = {
 	QAT_INT(struct device, index, 0, 0, 4095, "which of its devices"),
 	QAT_INT(struct device, threads, 0, 0, 4096, "threads, 0: one for each processor"),
 	QAT_ENUM(struct device, precision, 0, precisions, "of what is computed in float"),
@@ -254,7 +254,7 @@ int qat_pipeline_read_device(qat_pipeline *p, const qat_yaml_node *node)
 		rc = set_backend(p, node);	/* which looks for unknown keys */
 	if (rc)
 		return rc;
-	rc = qat_option_fill(&d, device_options, &source, &env);
+	rc = qat_option_fill(&d, qat_pipeline_device_options, &source, &env);
 	if (rc)
 		return rc;
 	p->device.node = node;

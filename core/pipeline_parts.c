@@ -137,7 +137,7 @@ struct rule {
 	{ .name = name_, .help = help_, .type = QAT_OPT_STRING, \
 	  .offset = offsetof(struct rule, scheme) + (index_) * sizeof(char *) }
 
-static const qat_option rule_options[] = {
+const qat_option qat_pipeline_rule_options[] = {
 	QAT_OPTION(struct rule, QAT_OPT_STRING, match, "the sites, as a pattern",
 		   .flags = QAT_OPT_REQUIRED),
 	PORT(QAT_PORT_WEIGHT, "weight", "scheme of the weight, or none"),
@@ -166,7 +166,7 @@ static int read_rule(qat_pipeline *p, qat_site_rule *rule, const qat_yaml_node *
 	int said = 0, rc = qat_yaml_expect(node, QAT_YAML_MAP);
 
 	if (!rc)
-		rc = qat_option_fill(&r, rule_options, &source, &env);
+		rc = qat_option_fill(&r, qat_pipeline_rule_options, &source, &env);
 	if (rc)
 		return rc;
 	rule->node = node;
@@ -177,7 +177,7 @@ static int read_rule(qat_pipeline *p, qat_site_rule *rule, const qat_yaml_node *
 	for (int i = 0; !rc && i < QAT_PORTS; i++) {
 		said += r.scheme[i] != NULL;
 		rc = read_port(&rule->scheme[i], p, r.scheme[i],
-			       qat_yaml_get(node, rule_options[1 + i].name));
+			       qat_yaml_get(node, qat_pipeline_rule_options[1 + i].name));
 	}
 	if (!rc && !said)
 		rc = qat_yaml_fail(node, QAT_EINVAL, "the rule names no scheme: give weight, input "

@@ -73,6 +73,7 @@ expect 2 'no-such.yaml' stderr "$run" -- no-such.yaml
 expect 0 '^quantizer grid: a grid$' stdout "$run" --help grid
 expect 0 '^  group_size  integer, 1 to 65536' stdout "$run" --help grid
 expect 0 '^  optimizer  .* walk ' stdout "$run" change --help
+expect 0 '^  precision  .*f32 | bf16' stdout "$run" --help pipeline
 expect 2 'no plugin is named "gird": did you mean "grid"?' stderr "$run" --help gird
 expect 2 'qat-run --plugins lists them' stderr "$run" --help zzzzzzzz
 
