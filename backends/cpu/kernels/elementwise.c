@@ -142,21 +142,37 @@ static void glu_grad(qat_dst dgate, qat_dst dup, qat_src gate, qat_src up, qat_s
 	}
 }
 
-/* Every product rounded on its own: the same bits on all ISAs. */
-static void adamw_chunk(float *restrict p, const float *restrict g, float *restrict m,
-			float *restrict v, const float *h, int64_t n)
+/* LANES elements; every product rounded on its own: the same bits on all ISAs. */
+QAT_INLINE void adamw_step(float *p, const float *g, float *m, float *v, const float *h)
 {
-	const float lr = h[0], b1 = h[1], b2 = h[2], epsilon = h[3], decay = h[0] * h[4];
-	const float bc1 = h[5], bc2 = h[6], factor = h[7], c1 = 1.0f - b1, c2 = 1.0f - b2;
+	const vf b1 = vf_set(h[1]), b2 = vf_set(h[2]), gi = h[7] * vf_load(g), pi = vf_load(p);
+	const vf mi = b1 * vf_load(m) + (1.0f - b1) * gi;
+	const vf vi_ = b2 * vf_load(v) + (1.0f - b2) * (gi * gi);
 
-	for (int64_t i = 0; i < n; i++) {
-		const float gi = factor * g[i], mi = b1 * m[i] + c1 * gi;
-		const float vi_ = b2 * v[i] + c2 * (gi * gi), pi = p[i] - decay * p[i];
+	vf_store(m, mi);
+	vf_store(v, vi_);
+	vf_store(p, (pi - h[0] * h[4] * pi) -
+		    h[0] * ((mi / h[5]) / (vf_sqrt(vi_ / h[6]) + h[3])));
+}
 
-		m[i] = mi;
-		v[i] = vi_;
-		p[i] = pi - lr * ((mi / bc1) / (__builtin_sqrtf(vi_ / bc2) + epsilon));
-	}
+static void adamw_chunk(float *p, const float *g, float *m, float *v, const float *h, int64_t n)
+{
+	float last[4][LANES] = { { 0 } };
+	const size_t rest = (size_t)(n % LANES) * 4;
+	int64_t i = 0;
+
+	for (; i + LANES <= n; i += LANES)
+		adamw_step(p + i, g + i, m + i, v + i, h);
+	if (!rest)
+		return;
+	memcpy(last[0], p + i, rest);
+	memcpy(last[1], g + i, rest);
+	memcpy(last[2], m + i, rest);
+	memcpy(last[3], v + i, rest);
+	adamw_step(last[0], last[1], last[2], last[3], h);
+	memcpy(p + i, last[0], rest);
+	memcpy(m + i, last[2], rest);
+	memcpy(v + i, last[3], rest);
 }
 
 static void adamw(float *p, const float *g, float *m, float *v, const float *hyper, int64_t n)

@@ -149,22 +149,26 @@ typedef struct packing {
 	char *packed;
 } packing;
 
-/* Piece [k0, k0 + n) of column `lane` of a panel's group; returns the sum of integers. */
-static int64_t pack_piece(wcode *panel, int lane, const qat_scheme *s, const uint8_t *codes,
-			  int64_t k0, int64_t n, int32_t zero, int *any)
+/* Piece [k0, k0 + n) of column `lane` of a panel's group; returns the sum of integers.
+ * STEP of them are 4 bytes whatever the ISA. */
+QAT_INLINE int64_t pack_piece(wcode *panel, int lane, const qat_scheme *s, const uint8_t *codes,
+			      int64_t k0, int64_t n, int32_t zero, int *any)
 {
+	char *out = (char *)panel + (k0 / STEP * LANES + lane) * 4;
+	wcode bytes[PIECE + STEP];
 	int16_t v[PIECE];
-	int64_t sum = 0;
-	int seen = 0;
+	int32_t sum = 0, seen = 0;
 
 	integers(s, v, codes, n, zero);
 	for (int64_t i = 0; i < n; i++) {
 		sum += v[i];
 		seen |= v[i];
+		bytes[i] = (wcode)(v[i] + OFFSET);
 	}
-	for (int64_t i = 0; i < n; i++)
-		panel[((k0 + i) / STEP * LANES + lane) * STEP + (k0 + i) % STEP] =
-			(wcode)(v[i] + OFFSET);
+	for (int64_t i = n; i < round_up(n, STEP); i++)
+		bytes[i] = (wcode)OFFSET;
+	for (int64_t i = 0; i < n; i += STEP, out += LANES * 4)
+		memcpy(out, bytes + i, 4);
 	*any |= seen != 0;
 	return sum;
 }
@@ -175,13 +179,16 @@ static void pack_group(const packing *w, int64_t panel, int64_t g, int lane, sca
 	const int64_t n = panel * LANES + lane, at = (panel * p->groups + g) * LANES + lane;
 	const int64_t block = block_of(p->ws, p->k, n, g * p->group);
 	const int32_t zero = zero_of(w->zero, block), fold = p->w_zero ? 0 : zero;
+	const uint8_t *codes = w->codes + n * p->k + g * p->group;
 	wcode *out = (wcode *)(w->packed + 64 + panel * panel_bytes(p)) + g * p->group4 * LANES;
 	int64_t sum = 0;
 	int any = 0;
 
-	for (int64_t k = 0; k < p->group; k += PIECE)
-		sum += pack_piece(out, lane, p->ws, w->codes + n * p->k + g * p->group + k, k,
-				  min64(PIECE, p->group - k), fold, &any);
+	if (p->group == 32)
+		sum = pack_piece(out, lane, p->ws, codes, 0, 32, fold, &any);
+	for (int64_t k = 0; p->group != 32 && k < p->group; k += PIECE)
+		sum += pack_piece(out, lane, p->ws, codes + k, k, min64(PIECE, p->group - k), fold,
+				  &any);
 	((float *)(w->packed + p->off_scale))[at] =
 		kept_scale(p, w->scale[block], p->w_shift, !any, range);
 	if (p->w_zero)

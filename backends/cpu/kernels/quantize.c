@@ -372,8 +372,27 @@ static int quantize(const qat_quantize_args *a)
 typedef struct dequant_call {
 	const qat_dequantize_args *d;
 	int64_t block_rows, block_cols, groups;
-	float value[256];		/* of a code, float grids and tables */
+	float value[256];		/* of a code, tables only */
 } dequant_call;
+
+/* qat_float_value without branches. */
+QAT_INLINE void float_values(const qat_scheme *s, float *restrict y,
+			     const uint8_t *restrict codes, int64_t n, float scale)
+{
+	const int32_t mbits = s->mbits, bias = (1 << (s->ebits - 1)) - 1;
+	const int32_t emask = (1 << s->ebits) - 1, mmask = (1 << mbits) - 1;
+	const int32_t sign_at = s->ebits + mbits;
+	const float step = qat_pow2(1 - bias - mbits);
+
+	for (int64_t i = 0; i < n; i++) {
+		const int32_t c = codes[i], e = c >> mbits & emask, m = c & mmask;
+		const uint32_t sign = (uint32_t)(c >> sign_at & 1) << 31;
+		const float low = (float)m * step;
+		const uint32_t high = (uint32_t)((e - bias + 127) << 23 | m << (23 - mbits));
+
+		y[i] = scale * qat_f32_from_bits(sign | (e ? high : qat_f32_bits(low)));
+	}
+}
 
 QAT_INLINE void run_values(const dequant_call *q, float *restrict y,
 			   const uint8_t *restrict codes, int64_t n, float scale, int64_t block)
@@ -381,9 +400,11 @@ QAT_INLINE void run_values(const dequant_call *q, float *restrict y,
 	const qat_scheme *s = q->d->scheme;
 	const int8_t *restrict k = (const int8_t *)codes;
 
-	if (s->grid != QAT_GRID_UNIFORM) {
+	if (s->grid == QAT_GRID_TABLE) {
 		for (int64_t i = 0; i < n; i++)
 			y[i] = scale * q->value[codes[i]];
+	} else if (s->grid == QAT_GRID_FLOAT) {
+		float_values(s, y, codes, n, scale);
 	} else if (s->zero == QAT_ZERO_FLOAT) {
 		const float zero = q->d->zero ? ((const float *)q->d->zero)[block] : 0.0f;
 		const int32_t base = s->qmin + (s->qmax - s->qmin + 1) / 2;
@@ -422,8 +443,6 @@ static void dequantize(const qat_dequantize_args *d)
 	q.block_rows = s->block_rows ? s->block_rows : max64(d->rows, 1);
 	q.block_cols = s->block_cols ? s->block_cols : max64(d->cols, 1);
 	q.groups = d->cols / q.block_cols;
-	for (int i = 0; s->grid == QAT_GRID_FLOAT && i < 256; i++)
-		q.value[i] = qat_float_value(s, (uint8_t)i);
 	for (int i = 0; s->grid == QAT_GRID_TABLE && i < 1 << s->bits; i++)
 		q.value[i] = s->table[i];
 #pragma omp parallel for schedule(static)

@@ -111,33 +111,44 @@ static void embedding_grad(float *dtable, const int32_t *ids, qat_src dy, const 
 
 /* ---- cross entropy ---- */
 
-/* Largest of x, the first where several are. A NaN makes it NaN. */
+/* Signed integers in the order of floats. */
+QAT_INLINE int32_t ordered(float x)
+{
+	const int32_t v = (int32_t)qat_f32_bits(x);
+
+	return v ^ (int32_t)((uint32_t)(v >> 31) & 0x7fffffffu);
+}
+
+/* Largest of x, and where it is first; NaN where there is one. */
 static float largest(const float *restrict x, int64_t n, int32_t *at)
 {
-	float lane[WIDE], best;
-	int64_t i = 0;
-	int nan = 0;
+	int64_t piece = 0;
+	float best = -INFINITY;
+	uint32_t magnitude = 0;
 
-	for (int j = 0; j < WIDE; j++)
-		lane[j] = -INFINITY;
-	for (; i + WIDE <= n; i += WIDE)
-		for (int j = 0; j < WIDE; j++) {
-			const float v = x[i + j];
+	for (int64_t i0 = 0; i0 < n; i0 += PIECE) {
+		const int64_t end = min64(n, i0 + PIECE);
+		int32_t top = INT32_MIN;
 
-			nan |= v != v;
-			lane[j] = v > lane[j] ? v : lane[j];
+#pragma omp simd reduction(max: top, magnitude)
+		for (int64_t i = i0; i < end; i++) {
+			const uint32_t u = qat_f32_bits(x[i]) & 0x7fffffffu;
+			const int32_t v = ordered(x[i]);
+
+			magnitude = u > magnitude ? u : magnitude;
+			top = v > top ? v : top;
 		}
-	for (int j = 0; i < n; i++, j++) {
-		nan |= x[i] != x[i];
-		lane[j] = x[i] > lane[j] ? x[i] : lane[j];
+		const uint32_t back = (uint32_t)top ^ ((uint32_t)(top >> 31) & 0x7fffffffu);
+
+		if (qat_f32_from_bits(back) > best) {
+			best = qat_f32_from_bits(back);
+			piece = i0;
+		}
 	}
-	best = lane[0];
-	for (int j = 1; j < WIDE; j++)
-		best = lane[j] > best ? lane[j] : best;
-	for (i = 0; i + 1 < n && x[i] != best;)
-		i++;
-	*at = nan ? 0 : (int32_t)i;
-	return nan ? NAN : best;
+	while (piece + 1 < n && x[piece] != best)
+		piece++;
+	*at = magnitude > 0x7f800000u ? 0 : (int32_t)piece;
+	return magnitude > 0x7f800000u ? NAN : best;
 }
 
 static double sum_exp(const float *restrict x, float shift, int64_t n)
@@ -145,15 +156,16 @@ static double sum_exp(const float *restrict x, float shift, int64_t n)
 	double sum = 0.0;
 
 	for (int64_t i0 = 0; i0 < n; i0 += PIECE) {
-		const int64_t end = min64(n, i0 + PIECE);
-		float lane[WIDE] = { 0 };
-		int64_t i = i0;
+		const int64_t len = min64(PIECE, n - i0);
+		float e[PIECE], lane[WIDE] = { 0 };
 
-		for (; i + WIDE <= end; i += WIDE)
+		for (int64_t i = 0; i < len; i++)
+			e[i] = vexp(x[i0 + i] - shift);
+		for (int64_t i = len; i < round_up(len, WIDE); i++)
+			e[i] = 0.0f;
+		for (int64_t i = 0; i < len; i += WIDE)
 			for (int j = 0; j < WIDE; j++)
-				lane[j] += vexp(x[i + j] - shift);
-		for (int j = 0; i < end; i++, j++)
-			lane[j] += vexp(x[i] - shift);
+				lane[j] += e[i + j];
 		for (int j = 0; j < WIDE; j++)
 			sum += lane[j];
 	}

@@ -6,7 +6,7 @@
 
 #include <qatrun/numerics.h>
 
-#if defined __AVX512F__ || defined __AVX2__
+#if defined __AVX512F__ || defined __AVX2__ || defined __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -43,14 +43,21 @@ QAT_INLINE void vf_store(float *p, vf v)
 QAT_INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
 QAT_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 QAT_INLINE vf vf_from_int(vi a) { return _mm512_cvtepi32_ps((__m512i)a); }
+QAT_INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 #elif defined __AVX2__ && defined __FMA__
 QAT_INLINE vf vf_set(float x) { return _mm256_set1_ps(x); }
 QAT_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 QAT_INLINE vf vf_from_int(vi a) { return _mm256_cvtepi32_ps((__m256i)a); }
+QAT_INLINE vf vf_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 #else
 QAT_INLINE vf vf_set(float x) { return (vf){ x, x, x, x }; }
 QAT_INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
 QAT_INLINE vf vf_from_int(vi a) { return __builtin_convertvector(a, vf); }
+#ifdef __SSE2__
+QAT_INLINE vf vf_sqrt(vf a) { return _mm_sqrt_ps(a); }
+#else
+QAT_INLINE vf vf_sqrt(vf a) { return (vf){ sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2]), sqrtf(a[3]) }; }
+#endif
 #endif
 
 /* a * b + c, fused where the ISA does that at no cost. */
