@@ -47,6 +47,9 @@ int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const i
 
 /* Run the claims of a phase. rt->size and rt->phase are set here. */
 int qat_exec_run(qat_exec *x, uint32_t phase, qat_runtime *rt);
+/* Run the phases up to `last` kernel by kernel and name the first place where a value is
+ * not finite: a parameter, else a node. *out is borrowed; NULL if all is finite. */
+int qat_exec_find_bad(qat_exec *x, uint32_t last, qat_runtime *rt, const char **out);
 int qat_exec_write(qat_exec *x, int64_t value, const void *data, int64_t bytes);
 int qat_exec_read(qat_exec *x, int64_t value, void *data, int64_t bytes);
 int qat_exec_zero(qat_exec *x, int64_t value);

@@ -337,6 +337,35 @@ static qat_runtime runtime(const qat_session *x, const qat_batch *b)
 			      .step = b->step };
 }
 
+/* A loss or gradient is not finite: say where that began. `what`: "the loss". */
+static int explain_bad(qat_session *x, const qat_batch *b, uint32_t last, const char *what)
+{
+	qat_runtime rt = runtime(x, b);
+	const char *where;
+	const int rc = qat_exec_find_bad(x->exec, last, &rt, &where);
+
+	return rc ? rc : qat_fail(QAT_ENUMERIC, "%s of state %s is not a finite number: it begins "
+				  "at %s", what, x->state->name, where ? where : "the loss itself");
+}
+
+static int finite_loss(qat_session *x, const qat_batch *b)
+{
+	for (int64_t i = 0; b->nll && i < x->spec.batch * x->spec.length; i++)
+		if (b->labels[i] >= 0 && !isfinite(b->nll[i]))
+			return explain_bad(x, b, QAT_PHASE_FORWARD, "the loss");
+	return QAT_OK;
+}
+
+static int finite_gradient(qat_session *x, const qat_batch *b)
+{
+	double norm;
+	const int rc = qat_session_norm(x, &norm);
+
+	if (rc || isfinite(norm))
+		return rc;
+	return explain_bad(x, b, QAT_PHASE_BACKWARD, "the gradient");
+}
+
 static int read_outputs(qat_session *x, const qat_batch *b)
 {
 	const int64_t n = x->spec.batch * x->spec.length;
@@ -346,7 +375,7 @@ static int read_outputs(qat_session *x, const qat_batch *b)
 		rc = qat_exec_read(x->exec, x->loss.nll, b->nll, n * 4);
 	if (!rc && b->argmax)
 		rc = qat_exec_read(x->exec, x->loss.argmax, b->argmax, n * 4);
-	return rc;
+	return rc ? rc : finite_loss(x, b);
 }
 
 /* Prologue if parameters changed, then forward. */
@@ -386,7 +415,9 @@ int qat_session_backward(qat_session *x, const qat_batch *b)
 	rc = forward(x, b, &rt);
 	if (!rc)
 		rc = qat_exec_run(x->exec, QAT_PHASE_BACKWARD, &rt);
-	return rc ? rc : read_outputs(x, b);
+	if (!rc)
+		rc = read_outputs(x, b);
+	return rc ? rc : finite_gradient(x, b);
 }
 
 int qat_session_logits(qat_session *x, float *out)

@@ -1,10 +1,13 @@
 /* step.c - the services that tasks work with. */
 #include "step.h"
 
+#include <errno.h>
+#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <qatrun/dataset.h>
@@ -221,6 +224,32 @@ static const char *under_output(qat_step *s, const char *path)
 			      : qat_arena_format(s->context->arena, "%s/%s", s->output, path);
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+	(void)st;
+	(void)type;
+	(void)f;
+	return remove(path) ? qat_fail(QAT_EIO, "%s: cannot be replaced: %s", path,
+				       strerror(errno)) : QAT_OK;
+}
+
+/* What an earlier run with this output saved at the same place, and nothing else. */
+static int clear_saved(const qat_step *s, const char *path)
+{
+	char *doc = NULL;
+	struct stat st;
+	int rc = QAT_OK;
+
+	if (strncmp(path, s->output, strlen(s->output)))
+		return QAT_OK;
+	if (asprintf(&doc, "%s/state.json", path) < 0)
+		return qat_fail(QAT_ENOMEM, "out of memory");
+	if (!lstat(doc, &st) && S_ISREG(st.st_mode))
+		rc = nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	free(doc);
+	return rc;
+}
+
 static int state_save(qat_step *s, const char *state, const char *path, const char *format)
 {
 	const char *full = under_output(s, path);
@@ -233,6 +262,8 @@ static int state_save(qat_step *s, const char *state, const char *path, const ch
 		rc = qat_plugin_find(&i, &vtable, QAT_KIND_FORMAT, format);
 	if (!rc && vtable && !((const qat_format *)vtable)->save)
 		rc = qat_fail(QAT_ENOTSUP, "format %s can only be read", format);
+	if (!rc)
+		rc = clear_saved(s, full);
 	return rc ? rc : qat_convert(s->context, of, NULL, full, vtable);
 }
 

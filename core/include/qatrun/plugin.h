@@ -23,9 +23,9 @@ extern QAT_HIDDEN const qat_host *qat_host_;
 	QAT_HIDDEN const qat_host *qat_host_; \
 	static int qat_plugin_init_(const qat_host *host) \
 	{ \
-		int (*after)(void) = after_; \
+		int (*qat_after_)(void) = after_; \
 		qat_host_ = host; \
-		return after ? after() : QAT_OK; \
+		return qat_after_ ? qat_after_() : QAT_OK; \
 	} \
 	extern __attribute__((visibility("default"))) const qat_plugin qat_plugin_v1; \
 	const qat_plugin qat_plugin_v1 = { \
