@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include <qatrun/dataset.h>
@@ -236,18 +235,9 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 /* What an earlier run with this output saved at the same place, and nothing else. */
 static int clear_saved(const qat_step *s, const char *path)
 {
-	char *doc = NULL;
-	struct stat st;
-	int rc = QAT_OK;
-
-	if (strncmp(path, s->output, strlen(s->output)))
+	if (strncmp(path, s->output, strlen(s->output)) || s->context->native->probe(path) <= 0)
 		return QAT_OK;
-	if (asprintf(&doc, "%s/state.json", path) < 0)
-		return qat_fail(QAT_ENOMEM, "out of memory");
-	if (!lstat(doc, &st) && S_ISREG(st.st_mode))
-		rc = nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-	free(doc);
-	return rc;
+	return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static int state_save(qat_step *s, const char *state, const char *path, const char *format)
