@@ -382,15 +382,14 @@ QAT_INLINE void float_values(const qat_scheme *s, float *restrict y,
 	const int32_t mbits = s->mbits, bias = (1 << (s->ebits - 1)) - 1;
 	const int32_t emask = (1 << s->ebits) - 1, mmask = (1 << mbits) - 1;
 	const int32_t sign_at = s->ebits + mbits;
-	const float step = qat_pow2(1 - bias - mbits);
 
 	for (int64_t i = 0; i < n; i++) {
-		const int32_t c = codes[i], e = c >> mbits & emask, m = c & mmask;
+		const int32_t c = codes[i], e = c >> mbits & emask, low = e == 0;
+		const int32_t m = (c & mmask) + ((1 - low) << mbits);
 		const uint32_t sign = (uint32_t)(c >> sign_at & 1) << 31;
-		const float low = (float)m * step;
-		const uint32_t high = (uint32_t)((e - bias + 127) << 23 | m << (23 - mbits));
+		const float unit = qat_f32_from_bits((uint32_t)(e + low - bias - mbits + 127) << 23);
 
-		y[i] = scale * qat_f32_from_bits(sign | (e ? high : qat_f32_bits(low)));
+		y[i] = scale * qat_f32_from_bits(qat_f32_bits((float)m * unit) ^ sign);
 	}
 }
 
@@ -429,7 +428,10 @@ static void dequantize_row(const dequant_call *q, int64_t r)
 		const int64_t n = min64(PIECE, (g + 1) * q->block_cols - c);
 		const uint8_t *codes = (const uint8_t *)d->codes + r * d->cols + c;
 
-		run_values(q, buf, codes, n, d->scale[block], block);
+		if (n == 32)
+			run_values(q, buf, codes, 32, d->scale[block], block);
+		else
+			run_values(q, buf, codes, n, d->scale[block], block);
 		store_floats(d->y.data, d->y.dtype, r * d->cols + c, buf, n);
 		c += n;
 	}
