@@ -229,6 +229,7 @@ static int walk(qat_diff *d, int64_t n_nodes)
 {
 	for (int64_t i = n_nodes - 1; i >= 0; i--) {
 		const qat_node *n = d->g->graph.nodes[i];
+		const int64_t before = d->g->graph.n_nodes;
 		int rc;
 
 		if (passes_on(d, n) || !has_gradient(d, n) || !wants_any(d, n))
@@ -239,6 +240,9 @@ static int walk(qat_diff *d, int64_t n_nodes)
 		rc = qat_op_info(n->op)->gradient(d, n);
 		if (rc)
 			return rc;
+		for (int64_t k = before; k < d->g->graph.n_nodes; k++)
+			if (d->g->graph.nodes[k]->site < 0)
+				qat_ir_set_site(d->g, k, n->site);
 	}
 	return QAT_OK;
 }

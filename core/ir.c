@@ -120,6 +120,12 @@ static const char *node_name(qat_ir *g, const qat_node *n)
 		    : qat_op_info(n->op)->name;
 }
 
+void qat_ir_set_site(qat_ir *g, int64_t node, int32_t site)
+{
+	g->nodes[node]->site = site;
+	g->nodes[node]->name = node_name(g, g->nodes[node]);
+}
+
 static int check_inputs(const qat_ir *g, const qat_node *n)
 {
 	const qat_op *op = qat_op_info(n->op);

@@ -58,6 +58,8 @@ int64_t qat_ir_node(qat_ir *g, uint32_t op, const qat_attr *attr, int64_t n_in,
 		    const int64_t *in, int64_t *out, const qat_ir_extra *extra);
 /* Index of a site's name, added if new; -1 for NULL or when out of memory. */
 int32_t qat_ir_site(qat_ir *g, const char *name);
+/* Give a node a site, and its name with it. */
+void qat_ir_set_site(qat_ir *g, int64_t node, int32_t site);
 /* Copy value `id` or node `n` of another graph; map[] translates value ids and learns. */
 int qat_ir_copy_node(qat_ir *to, const qat_ir *from, const qat_node *n, int64_t *map);
 int64_t qat_ir_copy_value(qat_ir *to, const qat_value *v);
