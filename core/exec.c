@@ -499,8 +499,21 @@ int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *
 	return QAT_OK;
 }
 
+static void explain_claims(const qat_exec *x)
+{
+	for (int64_t i = 0; i < x->n_claims; i++) {
+		const qat_claim *c = x->claims[i];
+		static const char *const phases[] = { "prologue", "forward", "backward", "update" };
+
+		printf("%-9s %-10s", phases[claim_phase(x, c) & 3], x->device->name);
+		for (int64_t k = 0; k < c->n_nodes; k++)
+			printf("%s%s", k ? " + " : " ", x->graph->nodes[c->nodes[k]]->name);
+		printf("\n");
+	}
+}
+
 int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const int64_t *keep,
-		     int64_t n_keep)
+		     int64_t n_keep, int explain)
 {
 	qat_exec *x = NULL;
 	int rc = prepare_exec(&x, d, g, keep, n_keep);
@@ -509,6 +522,8 @@ int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const i
 		rc = plan(x, NULL);
 	if (!rc)
 		qat_exec_size(x, out);
+	if (!rc && explain)
+		explain_claims(x);
 	qat_exec_free(x);
 	return rc;
 }
@@ -709,17 +724,4 @@ qat_binding qat_exec_binding(const qat_exec *x, int64_t v)
 const qat_ir *qat_exec_graph(const qat_exec *x)
 {
 	return x->g;
-}
-
-void qat_exec_explain(const qat_exec *x)
-{
-	for (int64_t i = 0; i < x->n_claims; i++) {
-		const qat_claim *c = x->claims[i];
-		static const char *const phases[] = { "prologue", "forward", "backward", "update" };
-
-		printf("%-9s %-10s", phases[claim_phase(x, c) & 3], x->device->name);
-		for (int64_t k = 0; k < c->n_nodes; k++)
-			printf("%s%s", k ? " + " : " ", x->graph->nodes[c->nodes[k]]->name);
-		printf("\n");
-	}
 }

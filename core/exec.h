@@ -41,9 +41,10 @@ typedef struct qat_plan_size {
 	int64_t params, state, step, scratch;
 } qat_plan_size;
 void qat_exec_size(const qat_exec *x, qat_plan_size *out);
-/* As qat_exec_new up to the plan: nothing is allocated on the device. */
+/* As qat_exec_new up to the plan: nothing is allocated on the device. `explain`: print
+ * a line for each kernel, with the nodes that it runs. */
 int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const int64_t *keep,
-		     int64_t n_keep);
+		     int64_t n_keep, int explain);
 
 /* Run the claims of a phase. rt->size and rt->phase are set here. */
 int qat_exec_run(qat_exec *x, uint32_t phase, qat_runtime *rt);
@@ -55,8 +56,5 @@ int qat_exec_read(qat_exec *x, int64_t value, void *data, int64_t bytes);
 int qat_exec_zero(qat_exec *x, int64_t value);
 qat_binding qat_exec_binding(const qat_exec *x, int64_t value);
 const qat_ir *qat_exec_graph(const qat_exec *x);
-
-/* The table of --explain: one line a kernel kind. */
-void qat_exec_explain(const qat_exec *x);
 
 #endif

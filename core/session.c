@@ -226,9 +226,9 @@ static int check_spec(const qat_session *x)
 	return QAT_OK;
 }
 
-static int start(qat_session *x)
+/* All up to the device. */
+static int describe(qat_session *x, int64_t **keep, int64_t *n_keep)
 {
-	int64_t *keep = NULL, n_keep = 0;
 	int rc = qat_context_state(x->context, &x->state, x->spec.state);
 
 	if (!rc)
@@ -238,8 +238,14 @@ static int start(qat_session *x)
 					 x->arena);
 	if (!rc)
 		rc = build_graph(x);
-	if (!rc)
-		rc = keep_values(x, &keep, &n_keep);
+	return rc ? rc : keep_values(x, keep, n_keep);
+}
+
+static int start(qat_session *x)
+{
+	int64_t *keep = NULL, n_keep = 0;
+	int rc = describe(x, &keep, &n_keep);
+
 	if (!rc)
 		rc = qat_exec_new(&x->exec, &x->context->device, x->ir, keep, n_keep, find_source,
 				  x);
@@ -249,8 +255,7 @@ static int start(qat_session *x)
 	return rc;
 }
 
-int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
-		     qat_session *share)
+static int session_new(qat_session **out, qat_context *c, const qat_session_spec *spec)
 {
 	qat_session *x = calloc(1, sizeof *x);
 	int rc = x ? qat_arena_new(&x->arena) : qat_fail(QAT_ENOMEM, "session: out of memory");
@@ -263,6 +268,35 @@ int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *
 	x->spec = *spec;
 	if (x->spec.accumulate < 1)
 		x->spec.accumulate = 1;
+	*out = x;
+	return QAT_OK;
+}
+
+int qat_session_predict(qat_plan_size *out, qat_context *c, const qat_session_spec *spec,
+			int explain)
+{
+	int64_t *keep = NULL, n_keep = 0;
+	qat_session *x;
+	int rc = session_new(&x, c, spec);
+
+	if (rc)
+		return rc;
+	rc = describe(x, &keep, &n_keep);
+	if (!rc)
+		rc = qat_exec_predict(out, &c->device, x->ir, keep, n_keep, explain);
+	free(keep);
+	qat_session_close(x);
+	return rc;
+}
+
+int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
+		     qat_session *share)
+{
+	qat_session *x;
+	int rc = session_new(&x, c, spec);
+
+	if (rc)
+		return rc;
 	x->shared = share;
 	rc = start(x);
 	if (rc)
@@ -298,11 +332,6 @@ int64_t qat_session_vocabulary(const qat_session *x)
 void qat_session_size(const qat_session *x, qat_plan_size *out)
 {
 	qat_exec_size(x->exec, out);
-}
-
-void qat_session_explain(const qat_session *x)
-{
-	qat_exec_explain(x->exec);
 }
 
 /* ---- running ---- */

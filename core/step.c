@@ -105,7 +105,9 @@ static int data_open(qat_step *s, qat_data **out, const char *name, const char *
 
 	if (!item)
 		return qat_fail(QAT_ENOTFOUND, "data %s: not defined", name);
-	rc = qat_context_state(c, &of, state);
+	/* All states of a run have the tokenizer and vocabulary of its base. */
+	(void)state;
+	rc = qat_context_state(c, &of, "base");
 	if (!rc && qat_context_tokenizer(c) == QAT_OK) {
 		env.encode = encode;
 		env.release = release;

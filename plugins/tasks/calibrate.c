@@ -107,7 +107,21 @@ static int run(const void *self, qat_step *s)
 	return rc;
 }
 
-static const qat_task task = { .size = sizeof task, .run = run };
+static int session(const void *self, qat_step *s, int64_t index, qat_session_spec *out)
+{
+	const calibrate_options *o = self;
+	int64_t count;
+
+	if (index)
+		return QAT_ENOTFOUND;
+	out->mode = QAT_SESSION_CALIBRATE;
+	out->state = o->from;
+	out->sites = o->sites;
+	out->batch = o->batch;
+	return qat_data_size(s, o->data, o->from, &out->length, &count);
+}
+
+static const qat_task task = { .size = sizeof task, .run = run, .session = session };
 
 static const qat_interface calibrate = {
 	.size = sizeof calibrate, .kind = QAT_KIND_TASK, .name = "calibrate",

@@ -87,7 +87,16 @@ static int run(const void *self, qat_step *s)
 	return rc;
 }
 
-static const qat_task task = { .size = sizeof task, .run = run };
+static int session(const void *self, qat_step *s, int64_t index, qat_session_spec *out)
+{
+	const compare_options *o = self;
+	const char *const state = index == 0 ? o->control : index == 1 ? o->ptq
+				: index - 2 < o->of.count ? o->of.at[index - 2] : NULL;
+
+	return state ? qat_judge_session(s, out, state, o->data, o->batch) : QAT_ENOTFOUND;
+}
+
+static const qat_task task = { .size = sizeof task, .run = run, .session = session };
 
 static const qat_interface compare = {
 	.size = sizeof compare, .kind = QAT_KIND_TASK, .name = "compare",

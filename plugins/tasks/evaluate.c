@@ -97,14 +97,10 @@ static int shapes(qat_step *s, const evaluate_options *o, int64_t *n, int64_t *l
 	qat_session_spec spec = { .size = sizeof spec, .mode = QAT_SESSION_EVALUATE,
 				  .state = o->of.at[0], .batch = 1, .length = 1 };
 	qat_session *x = NULL;
-	qat_data *d;
-	int rc = qat_api->data_open(s, &d, o->data, o->of.at[0]);
+	int rc = qat_data_size(s, o->data, o->of.at[0], length, n);
 
 	if (rc)
 		return rc;
-	*n = qat_api->data_count(d);
-	*length = qat_api->data_length(d);
-	qat_api->data_close(d);
 	rc = qat_api->open(s, &x, &spec);
 	if (!rc)
 		*vocabulary = qat_api->vocabulary(x);
@@ -182,7 +178,19 @@ static int run(const void *self, qat_step *s)
 	return QAT_OK;
 }
 
-static const qat_task task = { .size = sizeof task, .check = check, .run = run };
+static int session(const void *self, qat_step *s, int64_t index, qat_session_spec *out)
+{
+	const evaluate_options *o = self;
+
+	if (index >= o->of.count)
+		return QAT_ENOTFOUND;
+	for (int64_t i = 0; o->dump.path && i < o->dump.what.count; i++)
+		out->logits |= kind_of(o->dump.what.at[i]) == DUMP_LOGITS;
+	return qat_judge_session(s, out, o->of.at[index], o->data, o->batch);
+}
+
+static const qat_task task = { .size = sizeof task, .check = check, .run = run,
+			       .session = session };
 
 static const qat_interface evaluate = {
 	.size = sizeof evaluate, .kind = QAT_KIND_TASK, .name = "evaluate",

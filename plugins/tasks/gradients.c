@@ -158,7 +158,21 @@ static int run(const void *self, qat_step *s)
 	return rc;
 }
 
-static const qat_task task = { .size = sizeof task, .run = run };
+static int session(const void *self, qat_step *s, int64_t index, qat_session_spec *out)
+{
+	const gradients_options *o = self;
+	int64_t count;
+
+	if (index)
+		return QAT_ENOTFOUND;
+	out->mode = QAT_SESSION_TRAIN;
+	out->state = o->of;
+	out->sites = o->sites;
+	out->batch = o->batch;
+	return qat_data_size(s, o->data, o->of, &out->length, &count);
+}
+
+static const qat_task task = { .size = sizeof task, .run = run, .session = session };
 
 static const qat_interface gradients = {
 	.size = sizeof gradients, .kind = QAT_KIND_TASK, .name = "gradients",

@@ -228,6 +228,31 @@ static int recall(qat_step *s, const char *key, qat_judgement *out)
 	return 1;
 }
 
+int qat_data_size(qat_step *s, const char *data, const char *state, int64_t *length,
+		  int64_t *count)
+{
+	qat_data *d;
+	const int rc = qat_api->data_open(s, &d, data, state);
+
+	if (rc)
+		return rc;
+	*length = qat_api->data_length(d);
+	*count = qat_api->data_count(d);
+	qat_api->data_close(d);
+	return QAT_OK;
+}
+
+int qat_judge_session(qat_step *s, qat_session_spec *out, const char *state, const char *data,
+		      int64_t batch)
+{
+	int64_t count;
+
+	out->mode = QAT_SESSION_EVALUATE;
+	out->state = state;
+	out->batch = batch > 0 ? batch : DEFAULT_BATCH;
+	return qat_data_size(s, data, state, &out->length, &count);
+}
+
 int qat_judge(qat_step *s, qat_judgement *out, const char *state, const char *data,
 	      int64_t batch, qat_session *training, const qat_judge_dump *dump)
 {

@@ -31,6 +31,12 @@ typedef struct qat_judge_dump {
  * with `training`. Remembered for the run where nothing is dumped and training is NULL. */
 QAT_HIDDEN int qat_judge(qat_step *s, qat_judgement *out, const char *state, const char *data,
 			 int64_t batch, qat_session *training, const qat_judge_dump *dump);
+/* The session that qat_judge opens, for qat_task.session. */
+QAT_HIDDEN int qat_judge_session(qat_step *s, qat_session_spec *out, const char *state,
+				 const char *data, int64_t batch);
+/* Length and count of a data set's sequences. */
+QAT_HIDDEN int qat_data_size(qat_step *s, const char *data, const char *state, int64_t *length,
+			     int64_t *count);
 QAT_HIDDEN void qat_judgement_free(qat_judgement *j);
 
 #endif

@@ -303,7 +303,25 @@ static int run(const void *self, qat_step *s)
 	return rc;
 }
 
-static const qat_task task = { .size = sizeof task, .run = run };
+static int session(const void *self, qat_step *s, int64_t index, qat_session_spec *out)
+{
+	const train_options *o = self;
+	int64_t count;
+
+	if (index == 1 && o->evaluate.data && o->evaluate.every)
+		return qat_judge_session(s, out, o->from, o->evaluate.data, o->evaluate.batch);
+	if (index)
+		return QAT_ENOTFOUND;
+	out->mode = QAT_SESSION_TRAIN;
+	out->state = o->from;
+	out->sites = o->sites;
+	out->batch = o->batch;
+	out->accumulate = o->accumulate;
+	out->optimizer = o->optimizer;
+	return qat_data_size(s, o->data, o->from, &out->length, &count);
+}
+
+static const qat_task task = { .size = sizeof task, .run = run, .session = session };
 
 static const qat_interface train = {
 	.size = sizeof train, .kind = QAT_KIND_TASK, .name = "train",

@@ -15,14 +15,6 @@ typedef struct qat_data qat_data;		/* an opened data set */
 typedef struct qat_session qat_session;		/* a model on a device, ready to run */
 typedef struct qat_row qat_row;			/* one object in results.json */
 
-typedef struct qat_task {
-	uint32_t size, reserved;
-
-	/* Before anything runs: what the option table cannot say. NULL: nothing. */
-	int (*check)(const void *self, qat_step *step);
-	int (*run)(const void *self, qat_step *step);
-} qat_task;
-
 enum {
 	QAT_SESSION_EVALUATE  = 1,	/* forward only */
 	QAT_SESSION_TRAIN     = 2,	/* forward, backward, update */
@@ -40,6 +32,18 @@ typedef struct qat_session_spec {
 	const qat_instance *optimizer;	/* TRAIN; NULL: gradients only, no updates */
 	int64_t steps;			/* TRAIN: in all, for schemes that change over time */
 } qat_session_spec;
+
+typedef struct qat_task {
+	uint32_t size, reserved;
+
+	/* Before anything runs: what the option table cannot say. NULL: nothing. */
+	int (*check)(const void *self, qat_step *step);
+	int (*run)(const void *self, qat_step *step);
+
+	/* The sessions that run will open, for --check (memory) and --explain: fill *out
+	 * for index 0, 1, ...; QAT_ENOTFOUND past the last. NULL: none. */
+	int (*session)(const void *self, qat_step *step, int64_t index, qat_session_spec *out);
+} qat_task;
 
 /* One (micro-)batch. N = batch * length. */
 typedef struct qat_batch {
