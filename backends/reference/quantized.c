@@ -97,13 +97,6 @@ static void set_bit(const ref_view *mask, int64_t row, int64_t col)
 	((uint8_t *)mask->data)[row * mask->cols + col / 8] |= (uint8_t)(1u << col % 8);
 }
 
-static int not_finite(ref_call *c)
-{
-	if (c->rt->bad_node == QAT_NONE)
-		c->rt->bad_node = c->n->id;
-	return QAT_OK;
-}
-
 /* Scale and zero point of block k: given, or from its elements and then stored. */
 static float block_scale(ref_call *c, const blocks *b, int64_t k, float *zero)
 {
@@ -114,8 +107,8 @@ static float block_scale(ref_call *c, const blocks *b, int64_t k, float *zero)
 	for (int64_t i = 0; i < b->rows * b->cols; i++)
 		qat_stats_add(&stats, ref_float(&c->in[0], element(b, k, i)));
 	if (c->in[1].data) {
-		if (stats.bad)
-			not_finite(c);
+		if (stats.bad && c->rt->bad_node == QAT_NONE)
+			c->rt->bad_node = c->n->id;
 		*zero = (float)ref_or_zero(&c->in[2], k);
 		return ref_float(&c->in[1], k);
 	}
@@ -179,7 +172,7 @@ int ref_mask(ref_call *c)
 	return QAT_OK;
 }
 
-/* A value that is not finite is no range: it is reported. */
+/* A NaN stays in the range: nothing is below or above it. */
 int ref_observe(ref_call *c)
 {
 	const ref_view *x = &c->in[0];
@@ -192,10 +185,8 @@ int ref_observe(ref_call *c)
 		float *lo = range + 2 * block_at(&b, i / x->cols, i % x->cols), *hi = lo + 1;
 		const float v = ref_float(x, i);
 
-		if (!qat_is_finite(v))
-			return not_finite(c);
-		*lo = v < *lo ? v : *lo;
-		*hi = v > *hi ? v : *hi;
+		*lo = v < *lo || v != v ? v : *lo;
+		*hi = v > *hi || v != v ? v : *hi;
 	}
 	return QAT_OK;
 }

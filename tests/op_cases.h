@@ -1,0 +1,56 @@
+/* op_cases.h - for tests: one node with its inputs, for every op, type, shape and scheme;
+ * and how far an output may be from the reference.
+ */
+#ifndef QAT_OP_CASES_H
+#define QAT_OP_CASES_H
+
+#include "graph_kit.h"
+
+typedef struct op_input {
+	uint32_t dtype;			/* 0: absent */
+	int64_t rows, cols;		/* cols 0: a vector */
+	void *data;
+	int per_row;			/* 1: its rows are tokens */
+} op_input;
+
+typedef struct op_case {
+	char name[192];
+	uint32_t op, precision;
+	uint32_t dtype;			/* of output 0; 0: the op's rule */
+	qat_attr attr;
+	op_input in[QAT_MAX_IN];
+	int n_in;
+	const qat_scheme *schemes[2];
+	int64_t batch, length;
+	int by_rows;			/* 1: rows of the outputs are tokens, too */
+	int bad;			/* 1: the node must be reported as not finite */
+} op_case;
+
+/* Calls visit for every case of every op, each time the same; a case is freed after it. */
+typedef void op_visit(void *context, const op_case *c);
+void op_cases_each(op_visit *visit, void *context);
+
+/* Cases of schemes alone: all variants of all quantizers that are there. Returns how
+ * many schemes there were. */
+int op_cases_schemes(op_visit *visit, void *context);
+
+/* A case's node in a graph, of rows [from, to) of what is per row, in batches of
+ * c->length. */
+void op_case_build(kit *k, const op_case *c, int64_t from, int64_t to);
+
+/* 1 where the op gives the reference's bits: see the table in op_bounds.c. */
+int op_is_exact(const op_case *c);
+
+/* The case's inputs and the reference's outputs as numbers. */
+typedef struct op_numbers {
+	const op_case *c;
+	double *in[QAT_MAX_IN], *out[QAT_MAX_OUT];
+	int64_t n_in[QAT_MAX_IN], n_out[QAT_MAX_OUT];
+	uint32_t type_out[QAT_MAX_OUT];
+	double top[QAT_MAX_IN];		/* largest magnitude of an input */
+} op_numbers;
+
+/* How far element i of output `which` may be from the reference. */
+double op_bound(const op_numbers *x, int which, int64_t i);
+
+#endif
