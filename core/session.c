@@ -298,6 +298,8 @@ int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *
 	if (rc)
 		return rc;
 	x->shared = share;
+	if (share && !x->spec.sites)
+		x->spec.sites = share->spec.sites;
 	rc = start(x);
 	if (rc)
 		qat_session_close(x);
