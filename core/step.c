@@ -57,12 +57,12 @@ static void step_progress(qat_step *s, const qat_progress *p)
 	qat_events_add(s->events, values, sizeof values / sizeof *values);
 }
 
-/* The first interval warms up and does not count. */
+/* The first interval warms up and does not count; nor does one of no tokens. */
 static void step_timed(qat_step *s, int64_t tokens)
 {
 	const double now = qat_now();
 
-	if (s->timed_from > 0.0) {
+	if (s->timed_from > 0.0 && tokens > 0) {
 		s->timed_seconds += now - s->timed_from;
 		s->timed_tokens += tokens;
 	}

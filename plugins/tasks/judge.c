@@ -38,6 +38,7 @@ typedef struct judge {
 	qat_step *step;
 	qat_data *data;
 	qat_session *session;
+	qat_session *training;	/* within a step that counts and times its own tokens, or NULL */
 	const qat_judge_dump *dump;
 	qat_judgement *out;
 	const char *state;
@@ -138,7 +139,7 @@ static int run_batch(judge *j, int64_t first, int64_t count)
 		rc = qat_api->forward(j->session, &b);
 	if (rc)
 		return rc;
-	qat_api->timed_tokens(j->step, j->batch * j->length);
+	qat_api->timed_tokens(j->step, j->training ? 0 : j->batch * j->length);
 	if (first) {
 		j->out->seconds += now() - from;
 		j->out->timed_tokens += j->batch * j->length;
@@ -158,7 +159,7 @@ static int check_finite(const judge *j)
 	return qat_fail(QAT_ENUMERIC, "state %s: the loss is not a finite number", j->state);
 }
 
-static int run_all(judge *j, int64_t before)
+static int run_all(judge *j)
 {
 	for (int64_t i = 0; i < j->out->sequences; i += j->batch) {
 		const int64_t left = j->out->sequences - i;
@@ -174,22 +175,23 @@ static int run_all(judge *j, int64_t before)
 		if (rc)
 			return rc;
 		p.done = i + count;
-		p.tokens = before + j->out->tokens;
+		p.tokens = j->out->tokens;
 		p.loss = j->out->tokens ? j->out->nll / (double)j->out->tokens : NAN;
-		qat_api->progress(j->step, &p);
+		if (!j->training)
+			qat_api->progress(j->step, &p);
 	}
 	return j->out->tokens ? QAT_OK : qat_fail(QAT_EINVAL, "no token of the data is scored");
 }
 
-static int open_session(judge *j, qat_session *training)
+static int open_session(judge *j)
 {
 	const qat_session_spec spec = {
 		.size = sizeof spec, .mode = QAT_SESSION_EVALUATE, .state = j->state,
 		.batch = j->batch, .length = j->length, .logits = j->dump && j->dump->logits,
 	};
 
-	return training ? qat_api->share(training, &j->session, &spec)
-			: qat_api->open(j->step, &j->session, &spec);
+	return j->training ? qat_api->share(j->training, &j->session, &spec)
+			   : qat_api->open(j->step, &j->session, &spec);
 }
 
 /* What is remembered: the struct, then the two arrays. */
@@ -256,7 +258,7 @@ int qat_judge_session(qat_step *s, qat_session_spec *out, const char *state, con
 int qat_judge(qat_step *s, qat_judgement *out, const char *state, const char *data,
 	      int64_t batch, qat_session *training, const qat_judge_dump *dump)
 {
-	judge j = { .step = s, .out = out, .state = state, .dump = dump };
+	judge j = { .step = s, .training = training, .out = out, .state = state, .dump = dump };
 	char key[256];
 	int rc;
 
@@ -274,9 +276,9 @@ int qat_judge(qat_step *s, qat_judgement *out, const char *state, const char *da
 		j.batch = out->sequences;
 	rc = allocate(&j);
 	if (!rc)
-		rc = open_session(&j, training);
+		rc = open_session(&j);
 	if (!rc)
-		rc = run_all(&j, 0);
+		rc = run_all(&j);
 	if (!rc && !training && !dump)
 		remember(s, key, out);
 	qat_api->close(j.session);
