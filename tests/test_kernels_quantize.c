@@ -242,10 +242,10 @@ static void all_schemes(const qat_kernels *kn)
 
 				if (!qat_scale_is_pow2(&s))
 					s.scale_format = formats[f];
-				ck_assert(qat_quantize_supports(&s, 8, 192));
-				one_case(kn, &s, i, 8, 192, kind, dtype, 0);
-				one_case(kn, &s, i, 8, 192, kind, QAT_F32, 0);
-				one_case(kn, &s, i, 8, 192, kind, dtype, 1);
+				ck_assert(qat_quantize_supports(&s, 4, 128));
+				one_case(kn, &s, i, 4, 128, kind, dtype, 0);
+				one_case(kn, &s, i, 4, 128, kind, QAT_F32, 0);
+				one_case(kn, &s, i, 4, 128, kind, dtype, 1);
 			}
 }
 

@@ -85,8 +85,8 @@ static int scratch_grow(qat_dense *d, int64_t bytes)
 		return QAT_OK;
 	p = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
 	if (!p)
-		return qat_fail(QAT_ENOMEM, "cpu: no memory for a product's workspace of %lld bytes",
-				(long long)bytes);
+		return qat_fail(QAT_ENOMEM, "cpu: no memory for a product's workspace of %lld "
+				"bytes", (long long)bytes);
 	free(d->scratch);
 	d->scratch = p;
 	d->scratch_bytes = bytes;

@@ -499,7 +499,8 @@ static void run_tiles(const qat_qmm *p, const qat_qmm_args *a, const xside *x)
 static int64_t plain_sum(const qat_qmm *p, const xside *x, const char *packed, int64_t r,
 			 int64_t n, int64_t g)
 {
-	const int64_t panel = n / LANES, lane = n % LANES, at = (panel * p->groups + g) * LANES + lane;
+	const int64_t panel = n / LANES, lane = n % LANES;
+	const int64_t at = (panel * p->groups + g) * LANES + lane;
 	const wcode *w = (const wcode *)(packed + 64 + panel * panel_bytes(p)) +
 			 g * p->group4 * LANES;
 	const int64_t zw = p->w_zero ? ((const int32_t *)(packed + p->off_zero))[at] : OFFSET;

@@ -61,7 +61,8 @@ static void lay_out(qat_qmm *p, const qat_qmm_kernels *kn)
 /* Columns of the finer of the two groupings; 0 where neither divides the other. */
 static int64_t common_group(int64_t k, const qat_scheme *x, const qat_scheme *w)
 {
-	const int64_t gx = x->block_cols ? x->block_cols : k, gw = w->block_cols ? w->block_cols : k;
+	const int64_t gx = x->block_cols ? x->block_cols : k;
+	const int64_t gw = w->block_cols ? w->block_cols : k;
 	const int64_t fine = gx < gw ? gx : gw, coarse = gx < gw ? gw : gx;
 
 	return coarse % fine ? 0 : fine;
@@ -107,8 +108,8 @@ int qat_qmm_plan(const qat_dense *d, qat_qmm *out, int64_t n, int64_t k, const q
 	}
 	out->group = common_group(k, x, w);
 	if (!out->group)
-		return qat_fail(QAT_ENOTSUP, "groups of %lld columns in the input and of %lld in the "
-				"weight do not nest: make one a multiple of the other",
+		return qat_fail(QAT_ENOTSUP, "groups of %lld columns in the input and of %lld in "
+				"the weight do not nest: make one a multiple of the other",
 				(long long)x->block_cols, (long long)w->block_cols);
 	plan_integer(out, kn);
 	return QAT_OK;

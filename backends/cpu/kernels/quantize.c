@@ -387,9 +387,10 @@ QAT_INLINE void float_values(const qat_scheme *s, float *restrict y,
 		const int32_t c = codes[i], e = c >> mbits & emask, low = e == 0;
 		const int32_t m = (c & mmask) + ((1 - low) << mbits);
 		const uint32_t sign = (uint32_t)(c >> sign_at & 1) << 31;
-		const float unit = qat_f32_from_bits((uint32_t)(e + low - bias - mbits + 127) << 23);
+		const uint32_t step = (uint32_t)(e + low - bias - mbits + 127) << 23;
+		const float a = (float)m * qat_f32_from_bits(step);
 
-		y[i] = scale * qat_f32_from_bits(qat_f32_bits((float)m * unit) ^ sign);
+		y[i] = scale * qat_f32_from_bits(qat_f32_bits(a) ^ sign);
 	}
 }
 
