@@ -45,6 +45,22 @@ static void like(qat_value *v, const qat_value *x, uint32_t dtype)
 	memcpy(v->shape, x->shape, sizeof v->shape);
 }
 
+/* Scales of input `scale` and zero points after them, if there, fit the blocks that
+ * scheme s has in input x. */
+static int scales_fit(const qat_ir *g, const qat_node *n, const qat_scheme_set *set, int64_t x,
+		      int64_t scale)
+{
+	const qat_value *v = in(g, n, x), *a = in(g, n, scale), *z = in(g, n, scale + 1);
+	const qat_scheme *s = set->schemes[0];
+	const int64_t rows = s->block_rows ? s->block_rows : v->shape[0];
+	const int64_t cols = s->block_cols ? s->block_cols : v->shape[1];
+
+	if (v->rank != 2 || v->shape[0] % rows || v->shape[1] % cols)
+		return 0;
+	return a && a->rank == 2 && a->shape[0] == v->shape[0] / rows &&
+	       a->shape[1] == v->shape[1] / cols && (!z || same(a, z));
+}
+
 static int64_t tokens(const qat_ir *g)
 {
 	return g->graph.batch * g->graph.length;
@@ -52,7 +68,7 @@ static int64_t tokens(const qat_ir *g)
 
 static int shape_embedding(const qat_ir *g, const qat_node *n, qat_value *out)
 {
-	if (in(g, n, 0)->rank != 2 || in(g, n, 1)->dtype != QAT_I32)
+	if (in(g, n, 0)->rank != 2 || in(g, n, 1)->dtype != QAT_I32 || in(g, n, 1)->rank != 1)
 		return wrong(n, "needs a table and I32 ids");
 	matrix(&out[0], g->graph.precision, in(g, n, 1)->shape[0], in(g, n, 0)->shape[1]);
 	return QAT_OK;
@@ -62,6 +78,8 @@ static int shape_embedding_grad(const qat_ir *g, const qat_node *n, qat_value *o
 {
 	if (n->attr.embedding.rows <= 0)
 		return wrong(n, "needs the table's rows");
+	if (in(g, n, 0)->dtype != QAT_I32 || in(g, n, 0)->shape[0] != in(g, n, 1)->shape[0])
+		return wrong(n, "needs one I32 id a row");
 	matrix(&out[0], QAT_F32, n->attr.embedding.rows, in(g, n, 1)->shape[1]);
 	return QAT_OK;
 }
@@ -89,6 +107,9 @@ static int shape_qmatmul(const qat_ir *g, const qat_node *n, qat_value *out)
 
 	if (!n->schemes[1] || !w || x->rank != 2 || w->rank != 2 || x->shape[1] != w->shape[1])
 		return wrong(n, "codes do not multiply");
+	if (!scales_fit(g, n, n->schemes[1], 3, 4) ||
+	    (n->schemes[0] && !scales_fit(g, n, n->schemes[0], 0, 1)))
+		return wrong(n, "a scale does not fit its codes");
 	if (bias && (bias->rank != 1 || bias->shape[0] != w->shape[0]))
 		return wrong(n, "bias has the wrong shape");
 	matrix(&out[0], g->graph.precision, x->shape[0], w->shape[0]);
@@ -109,6 +130,8 @@ static int shape_quantize(const qat_ir *g, const qat_node *n, qat_value *out)
 		return qat_fail(QAT_EINVAL, "%s: blocks of %lld x %lld do not divide %lld x %lld",
 				n->name, (long long)rows, (long long)cols, (long long)x->shape[0],
 				(long long)x->shape[1]);
+	if (in(g, n, 1) && !scales_fit(g, n, n->schemes[0], 0, 1))
+		return wrong(n, "the scale does not fit the blocks");
 	matrix(&out[0], s->grid == QAT_GRID_UNIFORM ? QAT_I8 : QAT_U8, x->shape[0], x->shape[1]);
 	if (!in(g, n, 1)) {
 		matrix(&out[1], QAT_F32, x->shape[0] / rows, x->shape[1] / cols);
@@ -125,6 +148,8 @@ static int shape_dequantize(const qat_ir *g, const qat_node *n, qat_value *out)
 {
 	if (!n->schemes[0])
 		return wrong(n, "needs a scheme");
+	if (!scales_fit(g, n, n->schemes[0], 0, 1))
+		return wrong(n, "the scale does not fit the blocks");
 	like(&out[0], in(g, n, 0), g->graph.precision);
 	return QAT_OK;
 }
@@ -136,10 +161,32 @@ static int shape_like(const qat_ir *g, const qat_node *n, qat_value *out)
 	return QAT_OK;
 }
 
+static int shape_mask(const qat_ir *g, const qat_node *n, qat_value *out)
+{
+	const qat_value *x = in(g, n, 0), *m = in(g, n, 1);
+
+	if (m->dtype != QAT_U8 || m->rank != 2 || m->shape[0] != x->shape[0] ||
+	    m->shape[1] != (x->shape[1] + 7) / 8)
+		return wrong(n, "mask does not fit the gradient");
+	return shape_like(g, n, out);
+}
+
+static int known_act(const qat_node *n)
+{
+	return n->attr.act.kind >= QAT_ACT_GELU_TANH && n->attr.act.kind <= QAT_ACT_RELU;
+}
+
+static int shape_act(const qat_ir *g, const qat_node *n, qat_value *out)
+{
+	return known_act(n) ? shape_like(g, n, out) : wrong(n, "kind of activation is unknown");
+}
+
 static int shape_pair(const qat_ir *g, const qat_node *n, qat_value *out)
 {
 	if (!same(in(g, n, 0), in(g, n, 1)))
 		return wrong(n, "inputs differ in shape");
+	if ((n->op == QAT_OP_GLU || n->op == QAT_OP_ACT_GRAD) && !known_act(n))
+		return wrong(n, "kind of activation is unknown");
 	return shape_like(g, n, out);
 }
 
@@ -166,6 +213,8 @@ static int shape_norm(const qat_ir *g, const qat_node *n, qat_value *out)
 
 	if (x->rank != 2 || w->rank != 1 || w->shape[0] != x->shape[1])
 		return wrong(n, "weight does not fit the rows");
+	if (in(g, n, 2) && !same(w, in(g, n, 2)))
+		return wrong(n, "bias does not fit the rows");
 	like(&out[0], x, g->graph.precision);
 	vector(&out[1], QAT_F32, x->shape[0]);
 	if (layer)
@@ -247,6 +296,8 @@ static int shape_split(const qat_ir *g, const qat_node *n, qat_value *out)
 	if (n->attr.split.count < 2 || n->attr.split.count > QAT_MAX_OUT)
 		return wrong(n, "count out of range");
 	for (int64_t i = 0; i < n->attr.split.count; i++) {
+		if (n->attr.split.width[i] <= 0)
+			return wrong(n, "widths must be above 0");
 		sum += n->attr.split.width[i];
 		matrix(&out[i], g->graph.precision, in(g, n, 0)->shape[0], n->attr.split.width[i]);
 	}
@@ -257,14 +308,20 @@ static int shape_concat(const qat_ir *g, const qat_node *n, qat_value *out)
 {
 	int64_t sum = 0;
 
-	for (int64_t i = 0; i < n->n_in; i++)
+	for (int64_t i = 0; i < n->n_in; i++) {
+		if (!in(g, n, i) || in(g, n, i)->rank != 2 ||
+		    in(g, n, i)->shape[0] != in(g, n, 0)->shape[0])
+			return wrong(n, "inputs differ in rows");
 		sum += in(g, n, i)->shape[1];
+	}
 	matrix(&out[0], g->graph.precision, in(g, n, 0)->shape[0], sum);
 	return QAT_OK;
 }
 
 static int shape_cast(const qat_ir *g, const qat_node *n, qat_value *out)
 {
+	if (n->attr.cast.dtype <= 0 || !qat_dtype_bytes((uint32_t)n->attr.cast.dtype))
+		return wrong(n, "type is unknown");
 	like(&out[0], in(g, n, 0), (uint32_t)n->attr.cast.dtype);
 	return QAT_OK;
 }
@@ -305,13 +362,13 @@ static const qat_op ops[QAT_OP_COUNT] = {
 	[QAT_OP_QMATMUL] = { "qmatmul", 1, 7, shape_qmatmul, qat_gradient_qmatmul },
 	[QAT_OP_QUANTIZE] = { "quantize", 1, 3, shape_quantize, qat_gradient_quantize },
 	[QAT_OP_DEQUANTIZE] = { "dequantize", 2, 3, shape_dequantize, NULL },
-	[QAT_OP_MASK] = { "mask", 2, 2, shape_like, NULL },
+	[QAT_OP_MASK] = { "mask", 2, 2, shape_mask, NULL },
 	[QAT_OP_SCALE_GRAD] = { "scale_grad", 3, 4, NULL, NULL },
 	[QAT_OP_OBSERVE] = { "observe", 2, 2, shape_observe, NULL },
 	[QAT_OP_ADD] = { "add", 2, 2, shape_pair, qat_gradient_add },
 	[QAT_OP_MUL] = { "mul", 2, 2, shape_pair, qat_gradient_mul },
 	[QAT_OP_SCALE] = { "scale", 1, 1, shape_like, qat_gradient_scale },
-	[QAT_OP_ACT] = { "act", 1, 1, shape_like, qat_gradient_act },
+	[QAT_OP_ACT] = { "act", 1, 1, shape_act, qat_gradient_act },
 	[QAT_OP_ACT_GRAD] = { "act_grad", 2, 2, shape_pair, NULL },
 	[QAT_OP_GLU] = { "glu", 2, 2, shape_pair, qat_gradient_glu },
 	[QAT_OP_GLU_GRAD] = { "glu_grad", 3, 3, shape_glu_grad, NULL },
