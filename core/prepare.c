@@ -367,31 +367,31 @@ static int copy_node(prepare *p, const qat_node *n)
 	return qat_ir_copy_node(p->to, p->from, n, p->map);
 }
 
-/* Replace input i of n, for this node alone, by its fake-quantized form. */
+/* Replace inputs of n, for this node alone, by their fake-quantized forms. All are made
+ * before the map changes: two of them may be the same value. */
 static int copy_with(prepare *p, const qat_node *n, const int *which,
 		     const qat_scheme_set *const *sets, int count, int port_of)
 {
-	int64_t keep[QAT_MAX_IN];
+	int64_t fake[QAT_MAX_IN], keep[QAT_MAX_IN];
 	int rc = QAT_OK;
 
 	for (int k = 0; k < count && !rc; k++) {
-		const int64_t v = n->in[which[k]];
-
-		keep[k] = p->map[v];
-		if (sets[k]) {
-			/* Fake-quantize before overwriting the map: it reads it. */
-			const int64_t f = fake_quantize(p, v, sets[k],
-				qat_ir_site(p->to, p->from->sites[n->site]), port_of,
-				n->op == QAT_OP_EMBEDDING ? QAT_F32 : 0);
-
-			rc = f < 0 ? (int)f : QAT_OK;
-			keep[k] = p->map[v];
-			p->map[v] = f;
-		}
+		if (!sets[k])
+			continue;
+		fake[k] = fake_quantize(p, n->in[which[k]], sets[k],
+					qat_ir_site(p->to, p->from->sites[n->site]), port_of,
+					n->op == QAT_OP_EMBEDDING ? QAT_F32 : 0);
+		rc = fake[k] < 0 ? (int)fake[k] : QAT_OK;
 	}
-	if (!rc)
-		rc = copy_node(p, n);
-	for (int k = 0; k < count && !rc; k++)
+	if (rc)
+		return rc;
+	for (int k = 0; k < count; k++) {
+		keep[k] = p->map[n->in[which[k]]];
+		if (sets[k])
+			p->map[n->in[which[k]]] = fake[k];
+	}
+	rc = copy_node(p, n);
+	for (int k = count - 1; k >= 0; k--)
 		if (sets[k])
 			p->map[n->in[which[k]]] = keep[k];
 	return rc;
