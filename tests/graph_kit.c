@@ -279,6 +279,14 @@ void kit_passes(kit *k, qat_loss *loss, qat_scheme_lookup *lookup, void *context
 	k->g = typed;
 }
 
+/* By name, so that a parameter has the same content in every form of a graph. */
+static uint64_t seed_of(const char *name, uint64_t seed)
+{
+	while (*name)
+		seed = seed * 31 + (uint8_t)*name++;
+	return seed;
+}
+
 void kit_params(kit *k, uint64_t seed)
 {
 	for (int64_t v = 0; v < k->g->graph.n_values; v++) {
@@ -292,7 +300,7 @@ void kit_params(kit *k, uint64_t seed)
 		x = malloc((size_t)n * sizeof *x);
 		ck_assert_ptr_nonnull(x);
 		kit_numbers(x, n, strstr(value->name, "norm") ? KIT_ONES : KIT_NORMAL,
-			    seed + (uint64_t)v);
+			    seed_of(value->name, seed));
 		for (int64_t i = 0; !strstr(value->name, "norm") && i < n; i++)
 			x[i] *= 0.3f;
 		kit_give(k, v, x);
