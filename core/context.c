@@ -69,11 +69,13 @@ const char *qat_context_folder(qat_context *c, const char *state)
 static int open_base(qat_context *c, qat_state **out)
 {
 	const qat_pipeline_model *m = &c->p->model;
+	int rc;
 
-	if (m->random)
-		return qat_state_random(out, "base", &m->instance, (uint64_t)c->p->seed);
-	if (m->path)
-		return qat_state_open(out, "base", m->path);
+	if (m->random || m->path) {
+		rc = m->path ? qat_state_open(out, "base", m->path)
+			     : qat_state_random(out, "base", &m->instance, (uint64_t)c->p->seed);
+		return rc ? qat_yaml_fail(m->node, rc, "%s", qat_error()) : QAT_OK;
+	}
 	return qat_yaml_fail(m->node, QAT_ENOTSUP, "downloads from a hub are not built in: fetch "
 			     "%s and give its folder as path", m->hub ? m->hub : "the model");
 }

@@ -114,23 +114,6 @@ int qat_diff_put(qat_diff *d, int64_t v, int64_t contribution, int added)
 
 /* ---- preparation ---- */
 
-/* Which values depend on a trained parameter. */
-static void mark_needed(const qat_diff *d, uint8_t *needed)
-{
-	for (int64_t i = 0; i < d->n_forward; i++)
-		needed[i] = (uint8_t)is_trained(value(d, i));
-	for (int64_t i = 0; i < d->g->graph.n_nodes; i++) {
-		const qat_node *n = d->g->graph.nodes[i];
-		int any = 0;
-
-		for (int64_t k = 0; k < n->n_in; k++)
-			any |= n->in[k] != QAT_NONE && needed[n->in[k]];
-		for (int64_t k = 0; k < n->n_out; k++)
-			if (n->out[k] != QAT_NONE)
-				needed[n->out[k]] = (uint8_t)any;
-	}
-}
-
 /* Inputs of an op that take no gradient although they may depend on parameters: scales,
  * zero points, masks and statistics. */
 static int takes_gradient(const qat_node *n, int64_t i)
@@ -140,6 +123,23 @@ static int takes_gradient(const qat_node *n, int64_t i)
 	case QAT_OP_DEQUANTIZE: return i == 0;
 	case QAT_OP_QMATMUL:    return i == 0 || i == 3 || i == 6;
 	default:                return 1;
+	}
+}
+
+/* Which values depend on a trained parameter, by ways that gradients go. */
+static void mark_needed(const qat_diff *d, uint8_t *needed)
+{
+	for (int64_t i = 0; i < d->n_forward; i++)
+		needed[i] = (uint8_t)is_trained(value(d, i));
+	for (int64_t i = 0; i < d->g->graph.n_nodes; i++) {
+		const qat_node *n = d->g->graph.nodes[i];
+		int any = 0;
+
+		for (int64_t k = 0; k < n->n_in; k++)
+			any |= n->in[k] != QAT_NONE && needed[n->in[k]] && takes_gradient(n, k);
+		for (int64_t k = 0; k < n->n_out; k++)
+			if (n->out[k] != QAT_NONE)
+				needed[n->out[k]] = (uint8_t)any;
 	}
 }
 

@@ -92,6 +92,15 @@ static int64_t decoded(qat_diff *d, const qat_node *n, int side)
 
 	if (!n->schemes[side])
 		return operand(d, in[0]);
+	/* q, k, v have one x: what was just decoded is still there. */
+	for (int64_t i = d->g->graph.n_nodes - 1; i >= 0; i--) {
+		const qat_node *m = d->g->graph.nodes[i];
+
+		if (m->phase != QAT_PHASE_BACKWARD)
+			break;
+		if (m->op == QAT_OP_DEQUANTIZE && m->in[0] == in[0])
+			return m->out[0];
+	}
 	return qat_ir_node(d->g, QAT_OP_DEQUANTIZE, NULL, 3, in, NULL, &extra);
 }
 

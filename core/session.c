@@ -431,8 +431,12 @@ static int forward(qat_session *x, const qat_batch *b, qat_runtime *rt)
 int qat_session_forward(qat_session *x, const qat_batch *b)
 {
 	qat_runtime rt = runtime(x, b);
-	const int rc = forward(x, b, &rt);
+	int rc;
 
+	/* There a backend may compute gradients of the loss along with it. */
+	if (is_training(x))
+		return qat_fail(QAT_EINVAL, "session: opened for training: share it to evaluate");
+	rc = forward(x, b, &rt);
 	return rc ? rc : read_outputs(x, b);
 }
 

@@ -70,7 +70,8 @@ int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g)
 {
 	const double work = (double)g->m * (double)g->n * (double)g->k;
 
-	if (!d->onednn || g->a.dtype != g->b.dtype || g->k < 1)
+	if (!d->onednn || g->a.dtype != g->b.dtype || g->k < 1 ||
+	    (g->a.dtype == QAT_F32 && g->y.dtype != QAT_F32))
 		return QAT_DENSE_OWN;
 	if (d->forced)
 		return d->forced - 1;

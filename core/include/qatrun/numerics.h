@@ -192,6 +192,14 @@ static inline int qat_scale_exponent(const qat_scheme *s, float amax)
 	return e < -127 ? -127 : e > 127 ? 127 : e;
 }
 
+static inline int qat_round_int(float v)
+{
+	/* Past int range the clamp decides; keep the conversion defined. */
+	if (v != v)
+		return 0;
+	return v >= 1e9f ? 1000000000 : v <= -1e9f ? -1000000000 : (int)rintf(v);
+}
+
 static inline int qat_clamp_int(int q, int lo, int hi)
 {
 	return q < lo ? lo : q > hi ? hi : q;
@@ -206,7 +214,7 @@ static inline float qat_scale_checked(float s)
 }
 
 /* Scale (as stored) and zero point of a block. *zero is an integer for ZERO_INT, the
- * float for ZERO_FLOAT, else 0. TWO_LEVEL needs the tensor's scale, see below. */
+ * float for ZERO_FLOAT, else 0. TWO_LEVEL is reserved. */
 static inline float qat_block_scale(const qat_scheme *s, const qat_block_stats *b, float *zero)
 {
 	const float tiny = 7.88860905e-31f;		/* 2^-100 */
@@ -235,7 +243,8 @@ static inline float qat_block_scale(const qat_scheme *s, const qat_block_stats *
 		scale = qat_scale_stored(s, (hi - lo) / span);
 		if (scale == 0.0f || !qat_is_finite(scale))
 			return qat_scale_checked(scale);
-		*zero = (float)qat_clamp_int(s->qmin - (int)rintf(lo / scale), s->qmin, s->qmax);
+		*zero = (float)qat_clamp_int(s->qmin - qat_round_int(lo / scale), s->qmin,
+				      s->qmax);
 		return scale;
 	}
 	if (b->amax < tiny)
@@ -267,14 +276,6 @@ static inline void qat_stats_add(qat_block_stats *b, float x)
 }
 
 /* ---- one element ---- */
-
-static inline int qat_round_int(float v)
-{
-	/* Past int range the clamp decides; keep the conversion defined. */
-	if (v != v)
-		return 0;
-	return v >= 1e9f ? 1000000000 : v <= -1e9f ? -1000000000 : (int)rintf(v);
-}
 
 static inline uint8_t qat_table_code(const qat_scheme *s, float y)
 {
