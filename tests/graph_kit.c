@@ -267,6 +267,26 @@ void kit_model(kit *k, qat_loss *loss, const qat_instance *model, int logits)
 	k->g->find_param = NULL;
 }
 
+int kit_tiny(kit *k, qat_loss *loss, const char *model, int tied, int logits)
+{
+	static const struct { const char *option; double value; } settings[] = {
+		{ "vocab_size", KIT_TINY_VOCABULARY }, { "hidden_size", 32 },
+		{ "intermediate_size", 64 }, { "num_hidden_layers", 2 },
+		{ "num_attention_heads", 4 }, { "num_key_value_heads", 2 },
+		{ "max_position_embeddings", 64 }, { "n_embd", 32 }, { "n_layer", 2 },
+		{ "n_head", 4 }, { "n_positions", 64 }
+	};
+	const qat_instance m = kit_instance(QAT_KIND_MODEL, model);
+
+	if (!m.interface)
+		return 0;
+	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+		kit_set(&m, settings[i].option, settings[i].value);
+	ck_assert(kit_set(&m, "tie_word_embeddings", tied));
+	kit_model(k, loss, &m, logits);
+	return 1;
+}
+
 void kit_passes(kit *k, qat_loss *loss, qat_scheme_lookup *lookup, void *context)
 {
 	qat_ir *prepared, *typed;
@@ -301,8 +321,9 @@ void kit_params(kit *k, uint64_t seed)
 		ck_assert_ptr_nonnull(x);
 		kit_numbers(x, n, strstr(value->name, "norm") ? KIT_ONES : KIT_NORMAL,
 			    seed_of(value->name, seed));
-		for (int64_t i = 0; !strstr(value->name, "norm") && i < n; i++)
-			x[i] *= 0.3f;
+		for (int64_t i = 0; i < n; i++)
+			x[i] = strstr(value->name, ".scale") ? 0.02f
+			     : strstr(value->name, "norm") ? x[i] : 0.3f * x[i];
 		kit_give(k, v, x);
 		free(x);
 	}

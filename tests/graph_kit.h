@@ -71,9 +71,12 @@ const qat_scheme_set *kit_scheme(kit *k, const qat_scheme *s);
 
 /* Network and loss of a model with the options that it has; the case is new. */
 void kit_model(kit *k, qat_loss *loss, const qat_instance *model, int logits);
+/* The same of "llama" or "gpt2" with two layers of 32 channels; 0 if it is not there. */
+enum { KIT_TINY_VOCABULARY = 23 };
+int kit_tiny(kit *k, qat_loss *loss, const char *model, int tied, int logits);
 /* Prepare for training and precision; the graph is another after it. lookup NULL: none. */
 void kit_passes(kit *k, qat_loss *loss, qat_scheme_lookup *lookup, void *context);
-/* Random content for parameters that have none; norms are around 1. */
+/* Random content for parameters that have none; norms are around 1, scales 0.02. */
 void kit_params(kit *k, uint64_t seed);
 
 /* What values held after a run; NULL where they were not kept. */
