@@ -354,7 +354,11 @@ static int64_t kept(const kit *k, int64_t *ids)
 {
 	int64_t n = 0;
 
-	for (int64_t i = k->keep_last ? k->g->graph.n_nodes - 1 : 0; i < k->g->graph.n_nodes; i++)
+	if (k->keep) {
+		memcpy(ids, k->keep, (size_t)k->n_keep * sizeof *ids);
+		return k->n_keep;
+	}
+	for (int64_t i = 0; i < k->g->graph.n_nodes; i++)
 		for (int64_t j = 0; j < k->g->nodes[i]->n_out; j++)
 			if (k->g->nodes[i]->out[j] != QAT_NONE)
 				ids[n++] = k->g->nodes[i]->out[j];

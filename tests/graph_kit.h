@@ -1,5 +1,5 @@
 /* graph_kit.h - for tests: small graphs on devices. A case is a graph whose parameters
- * have contents; it is run on a device and every output of every node is read back.
+ * have contents; it is run on a device and outputs are read back.
  * Functions stop the test where something fails that the test is not about.
  */
 #ifndef QAT_GRAPH_KIT_H
@@ -49,7 +49,8 @@ typedef struct kit {
 	qat_ir *g;
 	void **content;		/* [values]: what a PARAM or INPUT holds, in its type */
 	int64_t room;
-	int keep_last;		/* 1: keep the outputs of the last node alone */
+	const int64_t *keep;	/* values that are kept; NULL: all outputs */
+	int64_t n_keep;
 } kit;
 
 void kit_new(kit *k, int64_t batch, int64_t length, uint32_t precision);
