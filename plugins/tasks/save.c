@@ -1,26 +1,42 @@
 /* save.c - write a state where the user wants it: codes and scales, as trained. */
 #include "task_kit.h"
 
+#include <qatrun/format.h>
+
 typedef struct save_options {
-	const char *from, *path, *format;
+	const char *from, *path;
+	qat_instance *format;
 } save_options;
 
 static const qat_option options[] = {
 	QAT_OPTION(save_options, QAT_OPT_STATE, from, "state to save", .flags = QAT_OPT_REQUIRED),
 	QAT_OPTION(save_options, QAT_OPT_STRING, path, "folder, under the output unless absolute",
 		   .flags = QAT_OPT_REQUIRED),
-	QAT_STRING(save_options, format, NULL, "format plugin; default: our own"),
+	QAT_OPTION(save_options, QAT_OPT_PLUGIN, format, "format plugin; default: our own",
+		   .kind = QAT_KIND_FORMAT),
 	QAT_END
 };
+
+static int check(const void *self, qat_step *s)
+{
+	const save_options *o = self;
+	const qat_format *f = o->format ? o->format->vtable : NULL;
+
+	(void)s;
+	return !f || f->save ? QAT_OK
+			     : qat_fail(QAT_ENOTSUP, "format %s can only be read: leave `format` "
+					"out to save in our own", o->format->interface->name);
+}
 
 static int run(const void *self, qat_step *s)
 {
 	const save_options *o = self;
 
-	return qat_api->save(s, o->from, o->path, o->format);
+	return qat_api->save(s, o->from, o->path,
+			     o->format ? o->format->interface->name : NULL);
 }
 
-static const qat_task task = { .size = sizeof task, .run = run };
+static const qat_task task = { .size = sizeof task, .check = check, .run = run };
 
 static const qat_interface save = {
 	.size = sizeof save, .kind = QAT_KIND_TASK, .name = "save",
