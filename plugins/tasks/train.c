@@ -186,8 +186,9 @@ static int update(run_state *r, int64_t step, double *norm)
 	if (rc)
 		return rc;
 	if (!isfinite(*norm))
-		return qat_fail(QAT_ENUMERIC, "step %lld: the gradient is not finite: a lower "
-				"learning rate may help", (long long)step);
+		return qat_fail(QAT_ENUMERIC, "optimizer step %lld of state %s: the gradient is "
+				"not finite: a lower learning rate may help", (long long)step + 1,
+				r->o->as);
 	if (r->o->clip > 0.0 && *norm > r->o->clip)
 		u.clip = r->o->clip / *norm;
 	return qat_api->update(r->session, &u);
@@ -229,9 +230,10 @@ static int one_step(run_state *r, int64_t step)
 		rc = qat_fail(QAT_EINVAL, "step %lld: no label is scored", (long long)step);
 	if (!rc)
 		rc = micro_batches(r, step, scored, &p.loss);
-	if (!rc && !isfinite(p.loss))
-		rc = qat_fail(QAT_ENUMERIC, "step %lld: the loss is not finite: a lower learning "
-			      "rate may help", (long long)step);
+	if (rc == QAT_ENUMERIC)
+		rc = qat_fail(rc, "optimizer step %lld of state %s: %s: a lower learning rate, a "
+			      "longer warm-up or a smaller clip may help", (long long)step + 1,
+			      r->o->as, qat_host_->error());
 	if (!rc)
 		rc = update(r, step, &norm);
 	if (rc)
@@ -280,6 +282,18 @@ static int start(run_state *r)
 	return qat_api->open(r->step, &r->session, &spec);
 }
 
+/* Numbers that the optimizer refuses at the first step, it refuses before. */
+static int check(const void *self, qat_step *s)
+{
+	const train_options *o = self;
+	const qat_optimizer *opt = o->optimizer->vtable;
+	const qat_update first = { .size = sizeof first, .step = 1, .lr = rate(o, 0), .clip = 1.0 };
+	float hyper[QAT_HYPER_COUNT];
+
+	(void)s;
+	return opt->hyper(o->optimizer->self, &first, hyper);
+}
+
 static int run(const void *self, qat_step *s)
 {
 	run_state r = { .o = self, .step = s };
@@ -308,20 +322,21 @@ static int session(const void *self, qat_step *s, int64_t index, qat_session_spe
 	const train_options *o = self;
 	int64_t count;
 
+	out->sites = o->sites;
 	if (index == 1 && o->evaluate.data && o->evaluate.every)
 		return qat_judge_session(s, out, o->from, o->evaluate.data, o->evaluate.batch);
 	if (index)
 		return QAT_ENOTFOUND;
 	out->mode = QAT_SESSION_TRAIN;
 	out->state = o->from;
-	out->sites = o->sites;
 	out->batch = o->batch;
 	out->accumulate = o->accumulate;
 	out->optimizer = o->optimizer;
 	return qat_data_size(s, o->data, o->from, &out->length, &count);
 }
 
-static const qat_task task = { .size = sizeof task, .run = run, .session = session };
+static const qat_task task = { .size = sizeof task, .check = check, .run = run,
+			       .session = session };
 
 static const qat_interface train = {
 	.size = sizeof train, .kind = QAT_KIND_TASK, .name = "train",
