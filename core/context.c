@@ -170,7 +170,9 @@ int qat_context_tokenizer(qat_context *c)
 		c->tokenizer_doc = (qat_text){ 0 };
 	} else if (!rc && !c->tokenizer_doc.at) {
 		rc = qat_yaml_fail(m->node, QAT_ENOTFOUND, "the model has no tokenizer: name one "
-				   "with `tokenizer:` (bytes, or a tokenizer.json)");
+				   "with `tokenizer:` (bytes, or a tokenizer.json)%s%s",
+				   base->tokenizer_error ? ": " : "",
+				   base->tokenizer_error ? base->tokenizer_error : "");
 	} else if (!rc) {
 		rc = model_type(name, &c->tokenizer_doc, where);
 	}

@@ -23,7 +23,7 @@ static int check_support(qat_exec *x)
 
 static int claim_is_sound(const qat_exec *x, const qat_claim *c, int64_t first)
 {
-	int has = 0;
+	int has = 0, at = 0;
 
 	if (c->n_nodes < 1 || c->n_nodes > (int64_t)(sizeof c->nodes / sizeof *c->nodes) ||
 	    c->n_private < 0 || c->n_private > 4 || c->workspace < 0)
@@ -34,8 +34,13 @@ static int claim_is_sound(const qat_exec *x, const qat_claim *c, int64_t first)
 		if (n < 0 || n >= x->graph->n_nodes || x->taken[n])
 			return 0;
 		has |= n == first;
+		at |= n == c->at;
 	}
-	return has;
+	for (int64_t i = 0; i < c->n_private; i++)
+		if (c->private_value[i] < 0 || c->private_value[i] >= x->graph->n_values ||
+		    c->private_bytes[i] < 0 || x->keep[c->private_value[i]])
+			return 0;
+	return has && at;
 }
 
 static int add_claim(qat_exec *x, const qat_claim *c)

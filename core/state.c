@@ -249,8 +249,14 @@ static int open_file(qat_state *s)
 	if (!s->format)
 		return qat_fail(QAT_EFORMAT, "%s: no format plugin knows this file", s->path);
 	rc = s->format->open(&s->file, s->path);
-	for (uint32_t i = 1; i < QAT_DOCS && !rc; i++)
+	for (uint32_t i = 1; i < QAT_DOCS && !rc; i++) {
 		rc = s->format->document(s->file, i, &s->docs[i]);
+		/* A model is of use without its tokenizer: the pipeline may name another. */
+		if (rc && i == QAT_DOC_TOKENIZER) {
+			s->tokenizer_error = qat_arena_text(s->arena, qat_error());
+			rc = QAT_OK;
+		}
+	}
 	if (!rc && s->docs[QAT_DOC_STATE].at)
 		rc = qat_state_doc_read(&doc, s->docs[QAT_DOC_STATE].at,
 					s->docs[QAT_DOC_STATE].length, s->path, s->arena);

@@ -39,6 +39,7 @@ typedef struct qat_state {
 	qat_instance model;
 	qat_model_info info;
 	qat_text docs[QAT_DOCS];
+	const char *tokenizer_error;	/* why docs[TOKENIZER] is not there, NULL */
 	qat_param_state *params;
 	int64_t n_params, room_params;
 	const qat_placed *placed;	/* schemes that it was trained or quantized with */
