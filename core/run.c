@@ -173,7 +173,8 @@ static int check_placement(qat_context *c, const qat_state *base, const char *si
 		site.rows = w ? w->info.shape[0] : base->info.vocabulary;
 		site.cols = w ? w->info.shape[1] : base->info.hidden;
 		for (site.port = 0; site.port < QAT_PORTS && !rc; site.port++)
-			if (w || site.port != QAT_PORT_WEIGHT || base->info.tied)
+			if (w || site.port != QAT_PORT_WEIGHT ||
+			    (base->info.tied && !strcmp(site.name, "lm_head")))
 				rc = qat_placement_find(&place, &site, &set);
 	}
 	qat_arena_free(arena);
