@@ -108,9 +108,10 @@ static double act(int64_t kind, double x)
 static void elementwise(const call *c)
 {
 	const qat_attr *a = &c->n->attr;
+	const int two = c->x[1] && c->n->op != QAT_OP_DEQUANTIZE;
 
 	for (int64_t i = 0; i < c->rows * c->cols; i++) {
-		const double x = c->x[0][i], z = c->x[1] ? c->x[1][i] : 0;
+		const double x = c->x[0][i], z = two ? c->x[1][i] : 0;
 
 		switch (c->n->op) {
 		case QAT_OP_ADD:   c->y[0][i] = x + z; break;
