@@ -61,6 +61,12 @@ def compare(name, a, b, table):
     return good
 
 
+def joined(dump):
+    """Sequences of length 1 overlap by one id: the ids of the text that they were cut from."""
+    pairs = dump["tokens"]
+    return {"tokens": torch.cat([pairs[:, 0], pairs[-1:, 1]])}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("a", help="dump to judge")
@@ -71,9 +77,13 @@ def main():
     parser.add_argument("--gradient-tol", type=float, default=1e-4)
     parser.add_argument("--common", action="store_true",
                         help="judge what both hold, instead of failing where one lacks a tensor")
+    parser.add_argument("--ids", action="store_true",
+                        help="A holds a text's ids as sequences of length 1, B as one row")
     args = parser.parse_args()
 
     a, b = load_file(args.a), load_file(args.b)
+    if args.ids:
+        a = joined(a)
     names = sorted(a.keys() & b.keys())
     lacking = sorted(a.keys() ^ b.keys())
     if not names:
