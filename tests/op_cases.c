@@ -378,7 +378,8 @@ static void loss_cases(op_visit *visit, void *context, const shape *s, const typ
 	op_case c;
 
 	for (int linear = 0; linear < 2; linear++) {
-		start(&c, linear ? QAT_OP_LINEAR_CROSS_ENTROPY : QAT_OP_CROSS_ENTROPY, s, t, "plain");
+		start(&c, linear ? QAT_OP_LINEAR_CROSS_ENTROPY : QAT_OP_CROSS_ENTROPY, s, t,
+		      "plain");
 		c.dtype = 0;
 		floats(&c, 0, linear ? t->first : QAT_F32, n, linear ? s->c : v, KIT_NORMAL, 1);
 		if (linear)

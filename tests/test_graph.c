@@ -277,7 +277,8 @@ END_TEST
 
 START_TEST(prepare_both)
 {
-	const rule r[] = { { "a", QAT_PORT_WEIGHT, &full_set }, { "a", QAT_PORT_INPUT, &narrow_set } };
+	const rule r[] = { { "a", QAT_PORT_WEIGHT, &full_set },
+			   { "a", QAT_PORT_INPUT, &narrow_set } };
 	const qat_node *q;
 	net t;
 
@@ -489,8 +490,10 @@ END_TEST
 /* Edges that only quantize nodes read stay f32; codes of weights are made once a step. */
 START_TEST(precision_codes)
 {
-	const rule r[] = { { "a", QAT_PORT_WEIGHT, &full_set }, { "a", QAT_PORT_INPUT, &full_set },
-			   { "b", QAT_PORT_WEIGHT, &full_set }, { "b", QAT_PORT_INPUT, &full_set } };
+	const rule r[] = { { "a", QAT_PORT_WEIGHT, &full_set },
+			   { "a", QAT_PORT_INPUT, &full_set },
+			   { "b", QAT_PORT_WEIGHT, &full_set },
+			   { "b", QAT_PORT_INPUT, &full_set } };
 	const qat_node *q;
 	net t;
 
