@@ -47,6 +47,7 @@ static int add_range(qat_session *x, const qat_node *n, qat_tensor *t)
 	const int64_t blocks = x->ir->graph.values[n->in[1]]->shape[0];
 	const char *const site = x->ir->sites[n->site];
 	const char *const port = n->attr.observe.port == QAT_PORT_KV ? "kv" : "input";
+	int rc;
 
 	for (int i = 0; i < 2; i++) {
 		t[i] = (qat_tensor){ .size = sizeof *t, .dtype = i ? qat_zero_dtype(s) : QAT_F32,
@@ -56,7 +57,12 @@ static int add_range(qat_session *x, const qat_node *n, qat_tensor *t)
 		t[i].name = qat_arena_format(x->arena, "%s.%s.%s", site, port,
 					     i ? "zero" : "scale");
 	}
-	return ranges_of(x, n, &t[0], &t[1]);
+	rc = ranges_of(x, n, &t[0], &t[1]);
+	if (!s->zero) {		/* not saved: the next range takes its place */
+		free(t[1].data);
+		t[1].data = NULL;
+	}
+	return rc;
 }
 
 /* Each parameter as it is now, one after the other. */
