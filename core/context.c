@@ -165,8 +165,10 @@ int qat_context_tokenizer(qat_context *c)
 		rc = read_file(&c->tokenizer_json, &c->tokenizer_doc.length, m->tokenizer_file);
 		c->tokenizer_doc.at = c->tokenizer_json;
 	}
-	if (!rc && m->tokenizer) {
-		snprintf(name, sizeof name, "%s", m->tokenizer);
+	c->tokenizer_name = m->tokenizer ? m->tokenizer
+			  : m->tokenizer_file || c->tokenizer_doc.at ? NULL : base->tokenizer;
+	if (!rc && c->tokenizer_name) {
+		snprintf(name, sizeof name, "%s", c->tokenizer_name);
 		c->tokenizer_doc = (qat_text){ 0 };
 	} else if (!rc && !c->tokenizer_doc.at) {
 		rc = qat_yaml_fail(m->node, QAT_ENOTFOUND, "the model has no tokenizer: name one "
@@ -184,6 +186,15 @@ int qat_context_tokenizer(qat_context *c)
 	if (!rc)
 		c->tokenizer = vtable;
 	return rc;
+}
+
+void qat_context_tokenizer_of(qat_context *c, const qat_state *s, qat_text *doc,
+			      const char **name)
+{
+	const int known = c->tokenizer != NULL;
+
+	*doc = known ? c->tokenizer_doc : s->docs[QAT_DOC_TOKENIZER];
+	*name = known ? c->tokenizer_name : s->tokenizer;
 }
 
 /* ---- placement ---- */

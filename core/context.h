@@ -18,6 +18,7 @@ typedef struct qat_context {
 	void *tokenizer_handle;
 	char *tokenizer_json;		/* from a file of its own */
 	qat_text tokenizer_doc;
+	const char *tokenizer_name;	/* named by the pipeline or the state; NULL */
 	struct qat_step *step;		/* that runs */
 } qat_context;
 
@@ -30,6 +31,10 @@ int qat_context_state(qat_context *c, const qat_state **out, const char *name);
 const char *qat_context_folder(qat_context *c, const char *state);
 /* Opens the tokenizer: c->tokenizer. QAT_ENOTFOUND, with a message, if there is none. */
 int qat_context_tokenizer(qat_context *c);
+
+/* What a new state says of the tokenizer: the document and name of the run's. */
+void qat_context_tokenizer_of(qat_context *c, const qat_state *s, qat_text *doc,
+			      const char **name);
 
 /* ---- which scheme sits where, for one session or conversion ---- */
 typedef struct qat_placement {

@@ -320,7 +320,7 @@ static int add_ranges(convert *c)
 static int write_out(convert *c, const char *path, const qat_format *format)
 {
 	const qat_state *s = c->state;
-	const qat_state_doc d = {
+	qat_state_doc d = {
 		.family = s->family, .parent = s->parent ? s->parent : s->name,
 		.precision = (uint32_t)c->context->p->device.precision,
 		.tokens_trained = s->tokens_trained,
@@ -331,10 +331,12 @@ static int write_out(convert *c, const char *path, const qat_format *format)
 			       .n_tensors = c->n_tensors + c->n_ranges, .tensors = c->at,
 			       .params = c->n_ranges ? NULL : c->infos };
 	char *doc = NULL;
-	int rc = qat_state_doc_write(&doc, &d);
+	int rc;
 
+	memcpy(out.docs, s->docs, sizeof out.docs);
+	qat_context_tokenizer_of(c->context, s, &out.docs[QAT_DOC_TOKENIZER], &d.tokenizer);
+	rc = qat_state_doc_write(&doc, &d);
 	if (!rc) {
-		memcpy(out.docs, s->docs, sizeof out.docs);
 		out.docs[QAT_DOC_STATE] = (qat_text){ doc, (int64_t)strlen(doc) };
 		rc = format->save(path, &out);
 	}

@@ -310,6 +310,8 @@ void qat_signals_catch(void)
 	struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
 	sigemptyset(&a.sa_mask);
+	signal(SIGPIPE, SIG_IGN);	/* a reader that leaves does not end a run */
+	signal(SIGXFSZ, SIG_IGN);	/* a file too large is an error of the write */
 	sigaction(SIGINT, &a, NULL);
 	sigaction(SIGTERM, &a, NULL);
 }

@@ -82,7 +82,23 @@ static const char *sites_of(const qat_pipeline *p, int64_t state)
 	return NULL;
 }
 
-static int predict_session(qat_context *c, qat_session_spec *spec, int explain)
+static int within_limit(const qat_context *c, const qat_plan_size *size)
+{
+	const int64_t need = qat_memory_now() + size->params + size->state + size->step +
+			     size->scratch;
+	const int64_t limit = c->p->device.memory_limit;
+
+	if (!limit || need <= limit)
+		return QAT_OK;
+	return qat_fail(QAT_EINVAL, "needs about %lld MiB, more than memory_limit allows (%lld MiB): "
+			"a smaller batch or length needs less", (long long)(need >> 20),
+			(long long)(limit >> 20));
+}
+
+/* How much is printed: nothing, memory, or every kernel. */
+enum { SILENT, MEMORY, KERNELS };
+
+static int predict_session(qat_context *c, qat_session_spec *spec, int show)
 {
 	const double mib = 1.0 / (1 << 20);
 	const char *name = spec->state;
@@ -92,8 +108,10 @@ static int predict_session(qat_context *c, qat_session_spec *spec, int explain)
 	if (!spec->sites)
 		spec->sites = sites_of(c->p, qat_pipeline_state_index(c->p, name));
 	spec->state = "base";
-	rc = qat_session_predict(&size, c, spec, explain);
+	rc = qat_session_predict(&size, c, spec, show == KERNELS);
 	if (!rc)
+		rc = within_limit(c, &size);
+	if (!rc && show)
 		printf("  %s, %lld x %lld: %.0f MiB = %.0f parameters + %.0f state + %.0f step + "
 		       "%.0f scratch\n", name, (long long)spec->batch, (long long)spec->length,
 		       mib * (double)(size.params + size.state + size.step + size.scratch),
@@ -102,12 +120,13 @@ static int predict_session(qat_context *c, qat_session_spec *spec, int explain)
 	return rc;
 }
 
-static int predict(qat_step *s, int explain)
+static int predict(qat_step *s, int show)
 {
 	const qat_pipeline *p = s->context->p;
 	int rc = QAT_OK;
 
-	puts(explain ? "kernels" : "memory");
+	if (show)
+		puts(show == KERNELS ? "kernels" : "memory");
 	for (int64_t i = 0; i < p->n_steps && !rc; i++) {
 		const qat_task *t = p->steps[i].plugin.vtable;
 
@@ -119,10 +138,12 @@ static int predict(qat_step *s, int explain)
 			rc = t->session(s->plan->plugin.self, s, k, &spec);
 			if (rc == QAT_ENOTFOUND)
 				break;
-			if (!rc && k == 0)
+			if (!rc && k == 0 && show)
 				printf("  steps[%lld] %s\n", (long long)i, s->plan->task);
 			if (!rc)
-				rc = predict_session(s->context, &spec, explain);
+				rc = predict_session(s->context, &spec, show);
+			if (rc)
+				rc = qat_yaml_fail(s->plan->node, rc, "%s", qat_error());
 		}
 		rc = rc == QAT_ENOTFOUND ? QAT_OK : rc;
 	}
@@ -300,8 +321,10 @@ static int run_all(qat_step *s, const qat_run_options *o)
 {
 	const qat_pipeline *p = s->context->p;
 	qat_output *output = NULL;
-	int rc = qat_output_open(&output, p->output, o->force);
+	int rc;
 
+	s->force = o->force;
+	rc = qat_output_open(&output, p->output, o->force);
 	if (!rc) {
 		s->output = qat_output_path(output);
 		rc = qat_output_store(output, qat_yaml_root(p->doc));
@@ -340,9 +363,11 @@ int qat_run(qat_pipeline *p, const qat_run_options *o)
 		c->step = &s;
 		rc = check_all(&s);
 	}
+	if (!rc && p->device.memory_limit)
+		rc = predict(&s, SILENT);
 	if (!rc && (o->check || o->explain)) {
 		print_plan(p, c);
-		rc = predict(&s, o->explain);
+		rc = predict(&s, o->explain ? KERNELS : MEMORY);
 	} else if (!rc)
 		rc = run_all(&s, o);
 	qat_context_free(c);

@@ -93,15 +93,17 @@ static int gather(qat_session *x, qat_tensor *tensors, const qat_tensor **at)
 	return QAT_OK;
 }
 
-static int write_doc(const qat_session *x, char **doc, int64_t tokens_trained)
+static int write_doc(const qat_session *x, char **doc, qat_text *tokenizer,
+		     int64_t tokens_trained)
 {
-	const qat_state_doc d = {
+	qat_state_doc d = {
 		.family = x->state->family, .parent = x->state->name,
 		.precision = (uint32_t)x->context->p->device.precision,
 		.tokens_trained = x->state->tokens_trained + tokens_trained,
 		.placed = x->placement.placed, .n_placed = x->placement.n_placed,
 	};
 
+	qat_context_tokenizer_of(x->context, x->state, tokenizer, &d.tokenizer);
 	return qat_state_doc_write(doc, &d);
 }
 
@@ -144,11 +146,11 @@ int qat_session_save(qat_session *x, const char *folder, int64_t tokens_trained)
 
 	if (!rc)
 		rc = add_ranges(x, tensors, at, &n);
+	memcpy(c.docs, x->state->docs, sizeof c.docs);
 	if (!rc)
-		rc = write_doc(x, &doc, tokens_trained);
+		rc = write_doc(x, &doc, &c.docs[QAT_DOC_TOKENIZER], tokens_trained);
 	if (!rc) {
 		c.n_tensors = (int64_t)n;
-		memcpy(c.docs, x->state->docs, sizeof c.docs);
 		c.docs[QAT_DOC_STATE] = (qat_text){ doc, (int64_t)strlen(doc) };
 		rc = x->context->native->save(folder, &c);
 	}

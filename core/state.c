@@ -102,10 +102,10 @@ static int find_extra(const qat_state *s, const qat_param_state *p, const char *
 	if (!extra.name)
 		return QAT_ENOMEM;
 	out->size = sizeof *out;
-	if (s->format->find(s->file, &extra, out) || !out->data ||
+	if (s->format->find(s->file, &extra, out) || !out->data || out->dtype != dtype ||
 	    out->bytes != elements * qat_dtype_bytes(dtype))
-		return qat_fail(QAT_EFORMAT, "%s: %s is missing or of the wrong size", s->path,
-				extra.name);
+		return qat_fail(QAT_EFORMAT, "%s: %s is missing, or of the wrong type or size",
+				s->path, extra.name);
 	return QAT_OK;
 }
 
@@ -222,12 +222,34 @@ static int read_config(qat_state *s, const char *family)
 	return rc;
 }
 
+/* A scheme at a site that the model does not have would be lost without a word. */
+static int check_sites(const qat_state *s)
+{
+	const char *const *names;
+	int64_t n;
+	int rc = qat_state_sites(&names, &n, s, s->arena);
+
+	for (int64_t i = 0; i < s->n_placed && !rc; i++) {
+		int64_t k = 0;
+
+		while (k < n && strcmp(names[k], s->placed[i].site))
+			k++;
+		if (k == n)
+			rc = qat_fail(QAT_EFORMAT, "%s: the state document has a scheme at %s, a site "
+				      "that the model does not have", s->path, s->placed[i].site);
+	}
+	return rc;
+}
+
 static int attach_doc(qat_state *s, const qat_state_doc *d)
 {
 	s->placed = d->placed;
 	s->n_placed = d->n_placed;
 	s->tokens_trained = d->tokens_trained;
 	s->precision = d->precision;
+	s->tokenizer = d->tokenizer;
+	if (check_sites(s))
+		return QAT_EFORMAT;
 	for (int64_t i = 0; i < d->n_coded; i++) {
 		const qat_param_state *p = qat_state_param(s, d->coded[i]);
 

@@ -39,6 +39,7 @@ typedef struct qat_state {
 	qat_instance model;
 	qat_model_info info;
 	qat_text docs[QAT_DOCS];
+	const char *tokenizer;		/* a tokenizer plugin that needs no file, NULL */
 	const char *tokenizer_error;	/* why docs[TOKENIZER] is not there, NULL */
 	qat_param_state *params;
 	int64_t n_params, room_params;
@@ -97,6 +98,7 @@ void qat_scales_load(float *out, const void *stored, uint32_t format, int64_t n)
 /* ---- the state document: what a checkpoint says beyond its tensors ---- */
 typedef struct qat_state_doc {
 	const char *family, *name, *parent;
+	const char *tokenizer;		/* a plugin that needs no file; else NULL */
 	uint32_t precision;
 	int64_t tokens_trained;
 	const qat_placed *placed;

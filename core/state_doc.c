@@ -104,6 +104,8 @@ int qat_state_doc_write(char **out, const qat_state_doc *d)
 			 d->precision == QAT_BF16 ? "bf16" : "f32", "tokens_trained",
 			 (json_int_t)d->tokens_trained, "schemes", schemes, "sites", sites,
 			 "params", params);
+	if (root && d->tokenizer)
+		json_object_set_new(root, "tokenizer", json_string(d->tokenizer));
 	if (root && d->parent)
 		json_object_set_new(root, "parent", json_string(d->parent));
 	*out = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
@@ -143,17 +145,22 @@ static int read_table(const reader *r, qat_scheme *s, const json_t *o)
 /* Fields that must fit each other. */
 static int check_scheme(const reader *r, const qat_scheme *s)
 {
-	if (s->block_rows < 0 || s->block_cols < 0 || s->qmin > s->qmax)
-		return bad(r, "a scheme's block or range is impossible");
+	if (s->block_rows < 0 || s->block_cols < 0)
+		return bad(r, "a scheme's block is impossible");
 	if (s->grid == QAT_GRID_FLOAT &&
 	    (s->ebits < 1 || 1 + s->ebits + s->mbits != s->bits ||
 	     !(s->largest > 0.0f && s->largest <= 57344.0f)))
 		return bad(r, "a scheme's float grid is impossible");
+	if (s->scale_format != QAT_F32 && s->scale_format != QAT_BF16 &&
+	    s->scale_format != QAT_F16 && s->scale_format != QAT_E8M0 &&
+	    s->scale_format != QAT_E4M3)
+		return bad(r, "a scheme's scale format is unknown");
 	if (s->grid == QAT_GRID_UNIFORM &&
-	    (s->qmax >= 1 << (s->bits - 1) || s->qmin < -(1 << (s->bits - 1))))
+	    (s->qmin > 0 || s->qmax < 1 || s->qmax >= 1 << (s->bits - 1) || s->qmin < -(1 << (s->bits - 1))))
 		return bad(r, "a scheme's range does not fit its bits");
 	if ((s->scale_rule == QAT_SCALE_ABSMAX || s->scale_rule == QAT_SCALE_SIGNED) &&
-	    !(s->divisor != 0.0 && s->divisor >= -1e6 && s->divisor <= 1e6))
+	    !(s->divisor >= (s->scale_rule == QAT_SCALE_SIGNED ? -1e6 : 1e-3) &&
+	      s->divisor <= 1e6 && s->divisor != 0.0))
 		return bad(r, "a scheme's divisor is impossible");
 	return QAT_OK;
 }
@@ -173,6 +180,9 @@ static int read_scheme(const reader *r, qat_scheme *s, const json_t *o)
 					"missing or out of range", r->where, fields[i].key);
 		memcpy((char *)s + fields[i].offset, &small, sizeof small);
 	}
+	if (!json_is_integer(json_object_get(o, "block_rows")) ||
+	    !json_is_integer(json_object_get(o, "block_cols")))
+		return bad(r, "a scheme's block_rows or block_cols is not an integer");
 	s->block_rows = json_integer_value(json_object_get(o, "block_rows"));
 	s->block_cols = json_integer_value(json_object_get(o, "block_cols"));
 	s->divisor = json_number_value(json_object_get(o, "divisor"));
@@ -260,14 +270,27 @@ static int read_root(reader *r, qat_state_doc *out, const json_t *root)
 	const char *precision = json_string_value(json_object_get(root, "precision"));
 	int rc = QAT_OK;
 
+	const json_t *tokens = json_object_get(root, "tokens_trained");
+
+	if (!json_is_object(root) || json_integer_value(json_object_get(root, "qatrun")) != 1)
+		return bad(r, "not of a version that this program knows (1)");
+	if (!json_is_array(schemes) || !json_is_object(json_object_get(root, "sites")) ||
+	    !json_is_object(json_object_get(root, "params")))
+		return bad(r, "schemes, sites or params is missing");
+	if (!precision || (strcmp(precision, "bf16") && strcmp(precision, "f32")))
+		return bad(r, "unknown precision");
+	if (!json_is_integer(tokens) || json_integer_value(tokens) < 0)
+		return bad(r, "tokens_trained is not a count");
 	if (json_integer_value(json_object_get(root, "numerics")) != QAT_NUMERICS)
 		return qat_fail(QAT_ENOTSUP, "%s: made under numeric contract %lld, this program "
 				"knows %d", r->where, (long long)json_integer_value(
 				json_object_get(root, "numerics")), QAT_NUMERICS);
 	out->family = qat_arena_text(r->arena, json_string_value(json_object_get(root, "family")));
 	out->parent = qat_arena_text(r->arena, json_string_value(json_object_get(root, "parent")));
-	out->precision = precision && !strcmp(precision, "bf16") ? QAT_BF16 : QAT_F32;
-	out->tokens_trained = json_integer_value(json_object_get(root, "tokens_trained"));
+	out->tokenizer = qat_arena_text(r->arena,
+		json_string_value(json_object_get(root, "tokenizer")));
+	out->precision = !strcmp(precision, "bf16") ? QAT_BF16 : QAT_F32;
+	out->tokens_trained = json_integer_value(tokens);
 	if (!out->family)
 		return bad(r, "no model family");
 	r->n_schemes = (int64_t)json_array_size(schemes);

@@ -1,8 +1,6 @@
 /* step.c - the services that tasks work with. */
 #include "step.h"
 
-#include <errno.h>
-#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +14,7 @@
 #include "plugin.h"
 #include "progress.h"
 #include "session.h"
+#include "step_internal.h"
 
 double qat_now(void)
 {
@@ -108,7 +107,11 @@ static int data_open(qat_step *s, qat_data **out, const char *name, const char *
 	/* All states of a run have the tokenizer and vocabulary of its base. */
 	(void)state;
 	rc = qat_context_state(c, &of, "base");
-	if (!rc && qat_context_tokenizer(c) == QAT_OK) {
+	if (!rc)
+		rc = qat_context_tokenizer(c);
+	if (rc == QAT_ENOTFOUND && !c->tokenizer)
+		rc = QAT_OK;		/* data of ids needs none */
+	else if (!rc) {
 		env.encode = encode;
 		env.release = release;
 		env.bos = c->tokenizer->special(c->tokenizer_handle, QAT_TOKEN_BOS);
@@ -219,46 +222,6 @@ static int state_quantize(qat_step *s, const char *from, const char *sites, cons
 	return rc ? rc : qat_step_record(s, as);
 }
 
-static const char *under_output(qat_step *s, const char *path)
-{
-	return path[0] == '/' ? path
-			      : qat_arena_format(s->context->arena, "%s/%s", s->output, path);
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *f)
-{
-	(void)st;
-	(void)type;
-	(void)f;
-	return remove(path) ? qat_fail(QAT_EIO, "%s: cannot be replaced: %s", path,
-				       strerror(errno)) : QAT_OK;
-}
-
-/* What an earlier run with this output saved at the same place, and nothing else. */
-static int clear_saved(const qat_step *s, const char *path)
-{
-	if (strncmp(path, s->output, strlen(s->output)) || s->context->native->probe(path) <= 0)
-		return QAT_OK;
-	return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static int state_save(qat_step *s, const char *state, const char *path, const char *format)
-{
-	const char *full = under_output(s, path);
-	const qat_interface *i;
-	const void *vtable = NULL;
-	const qat_state *of;
-	int rc = full ? qat_context_state(s->context, &of, state) : QAT_ENOMEM;
-
-	if (!rc && format)
-		rc = qat_plugin_find(&i, &vtable, QAT_KIND_FORMAT, format);
-	if (!rc && vtable && !((const qat_format *)vtable)->save)
-		rc = qat_fail(QAT_ENOTSUP, "format %s can only be read", format);
-	if (!rc)
-		rc = clear_saved(s, full);
-	return rc ? rc : qat_convert(s->context, of, NULL, full, vtable);
-}
-
 static int64_t state_bytes(qat_step *s, const char *state)
 {
 	const qat_state *of;
@@ -331,18 +294,6 @@ void qat_memo_free(qat_memo *m)
 	}
 }
 
-static int step_dump(qat_step *s, const char *path, const qat_tensor *const *tensors,
-		     int64_t count)
-{
-	const char *full = under_output(s, path);
-
-	if (!full)
-		return QAT_ENOMEM;
-	if (!s->context->native->write)
-		return qat_fail(QAT_ENOTSUP, "%s: the native format does not write tensors", path);
-	return s->context->native->write(full, tensors, count);
-}
-
 const qat_session_api qat_step_api = {
 	.size = sizeof(qat_session_api),
 	.output = step_output, .seed = step_seed, .precision = step_precision,
@@ -355,8 +306,9 @@ const qat_session_api qat_step_api = {
 	.gradient_norm = qat_session_norm, .update = qat_session_update,
 	.param_name = qat_session_param, .param_gradient = qat_session_gradient,
 	.commit = session_commit, .share = session_share,
-	.quantize = state_quantize, .save = state_save, .state_bytes = state_bytes,
+	.quantize = state_quantize, .save = qat_step_save, .state_bytes = state_bytes,
 	.row = step_row, .row_text = qat_row_text, .row_int = qat_row_int,
 	.row_number = qat_row_number, .row_get = qat_row_get, .event = step_event,
-	.remember = step_remember, .recall = step_recall, .dump = step_dump,
+	.remember = step_remember, .recall = step_recall, .dump = qat_step_dump,
+	.path_check = qat_step_path_check,
 };

@@ -19,6 +19,7 @@ struct qat_step {
 	qat_results *results;
 	qat_events *events;
 	const char *output;		/* absolute */
+	int force;			/* --force */
 	int64_t index;			/* in the pipeline */
 	const qat_pipeline_step *plan;
 	qat_row *row;			/* in "steps" */

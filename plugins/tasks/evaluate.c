@@ -79,7 +79,8 @@ static int check(const void *self, qat_step *s)
 {
 	const evaluate_options *o = self;
 
-	(void)s;
+	if (!o->of.count)
+		return qat_fail(QAT_EINVAL, "`of` names no state");
 	if (o->dump.path && o->of.count != 1)
 		return qat_fail(QAT_EINVAL, "dump writes one state: `of` names %lld",
 				(long long)o->of.count);
@@ -87,7 +88,9 @@ static int check(const void *self, qat_step *s)
 		if (kind_of(o->dump.what.at[i]) < 0)
 			return qat_fail(QAT_EINVAL, "dump.what: unknown \"%s\": tokens, logits or nll",
 					o->dump.what.at[i]);
-	return QAT_OK;
+	if (o->dump.path && !o->dump.what.count)
+		return qat_fail(QAT_EINVAL, "dump.what is empty: tokens, logits or nll");
+	return o->dump.path ? qat_api->path_check(s, o->dump.path) : QAT_OK;
 }
 
 /* Sizes of the arrays need the data set and the model. */

@@ -172,7 +172,13 @@ static int session(const void *self, qat_step *s, int64_t index, qat_session_spe
 	return qat_data_size(s, o->data, o->of, &out->length, &count);
 }
 
-static const qat_task task = { .size = sizeof task, .run = run, .session = session };
+static int check(const void *self, qat_step *s)
+{
+	return qat_api->path_check(s, ((const gradients_options *)self)->path);
+}
+
+static const qat_task task = { .size = sizeof task, .check = check, .run = run,
+			       .session = session };
 
 static const qat_interface gradients = {
 	.size = sizeof gradients, .kind = QAT_KIND_TASK, .name = "gradients",

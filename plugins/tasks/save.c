@@ -10,7 +10,7 @@ typedef struct save_options {
 
 static const qat_option options[] = {
 	QAT_OPTION(save_options, QAT_OPT_STATE, from, "state to save", .flags = QAT_OPT_REQUIRED),
-	QAT_OPTION(save_options, QAT_OPT_STRING, path, "folder, under the output unless absolute",
+	QAT_OPTION(save_options, QAT_OPT_STRING, path, "new folder under the output",
 		   .flags = QAT_OPT_REQUIRED),
 	QAT_OPTION(save_options, QAT_OPT_PLUGIN, format, "format plugin; default: our own",
 		   .kind = QAT_KIND_FORMAT),
@@ -22,10 +22,10 @@ static int check(const void *self, qat_step *s)
 	const save_options *o = self;
 	const qat_format *f = o->format ? o->format->vtable : NULL;
 
-	(void)s;
-	return !f || f->save ? QAT_OK
-			     : qat_fail(QAT_ENOTSUP, "format %s can only be read: leave `format` "
-					"out to save in our own", o->format->interface->name);
+	if (f && !f->save)
+		return qat_fail(QAT_ENOTSUP, "format %s can only be read: leave `format` out to save "
+				"in our own", o->format->interface->name);
+	return qat_api->path_check(s, o->path);
 }
 
 static int run(const void *self, qat_step *s)

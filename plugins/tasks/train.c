@@ -291,6 +291,8 @@ static int check(const void *self, qat_step *s)
 	float hyper[QAT_HYPER_COUNT];
 
 	(void)s;
+	if (!o->evaluate.data != !o->evaluate.every)
+		return qat_fail(QAT_EINVAL, "evaluate: say both data and every, or neither");
 	return opt->hyper(o->optimizer->self, &first, hyper);
 }
 

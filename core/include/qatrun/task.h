@@ -112,7 +112,7 @@ typedef struct qat_session_api {
 	/* --- states --- */
 	/* Round to nearest at all weight sites of `sites`; makes the state `as`. */
 	int (*quantize)(qat_step *s, const char *from, const char *sites, const char *as);
-	/* Write a state under `path` (relative: in the output). format NULL: native. */
+	/* Write a state to a new folder `path` under the output. format NULL: native. */
 	int (*save)(qat_step *s, const char *state, const char *path, const char *format);
 	int64_t (*state_bytes)(qat_step *s, const char *state);		/* as saved */
 
@@ -134,6 +134,9 @@ typedef struct qat_session_api {
 	/* Write named tensors as one file under the output, in the native format. */
 	int (*dump)(qat_step *s, const char *path, const qat_tensor *const *tensors,
 		    int64_t count);
+	/* Whether save and dump may write there: a relative path under the output that is
+	 * none of the run's own records. For a task's check. */
+	int (*path_check)(qat_step *s, const char *path);
 } qat_session_api;
 
 #endif

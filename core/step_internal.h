@@ -1,0 +1,13 @@
+/* step_internal.h - shared by the files of step.h. */
+#ifndef QAT_STEP_INTERNAL_H
+#define QAT_STEP_INTERNAL_H
+
+#include "step.h"
+
+/* As qat_session_api says of path_check, save, dump. */
+int qat_step_path_check(qat_step *s, const char *path);
+int qat_step_save(qat_step *s, const char *state, const char *path, const char *format);
+int qat_step_dump(qat_step *s, const char *path, const qat_tensor *const *tensors,
+		  int64_t count);
+
+#endif
