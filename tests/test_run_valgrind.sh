@@ -1,0 +1,58 @@
+#!/bin/sh
+# One small run of every task under valgrind, on the reference backend: no read of what was
+# not written, nothing lost.
+. "${top_srcdir:-..}/tests/e2e_kit.sh"
+command -v valgrind >/dev/null || { echo "skipped: there is no valgrind"; exit 77; }
+grep -q -e '-fsanitize' "$top_builddir/Makefile" &&
+	{ echo "skipped: valgrind cannot run what sanitizers instrument"; exit 77; }
+make_text "$dir/text" 30
+
+{
+	begin memory "$tied"
+	cat <<-'END'
+	device: {backend: reference, threads: 1}
+	schemes:
+	  w: {quantizer: int3, group_size: 32, symmetric: false}
+	  x: {quantizer: int8, granularity: tensor, dynamic: false}
+	sites:
+	  deploy: [{match: "layers.*.{attn,mlp}", weight: w, input: x}]
+	settings:
+	  - &fit {data: train, steps: 2, batch: 1, accumulate: 2, evaluate: {data: test, every: 1}}
+	steps:
+	  - {task: calibrate, from: base, sites: deploy, data: test, as: ranged}
+	  - {task: train, from: base, as: control, <<: *fit}
+	  - {task: quantize, from: ranged, sites: deploy, as: ptq}
+	  - {task: train, from: ranged, sites: deploy, as: qat, <<: *fit}
+	  - {task: evaluate, of: [base, ptq, qat], data: test}
+	  - {task: evaluate, of: [qat], data: test,
+	     dump: {path: d.safetensors, what: [tokens, logits, nll]}}
+	  - {task: gradients, of: ranged, sites: deploy, data: test, batch: 1, path: g.safetensors}
+	  - {task: tokenize, data: test, path: t.safetensors}
+	  - {task: compare, of: [qat], ptq: ptq, control: control, data: test}
+	  - {task: save, from: qat, path: saved}
+	END
+} | sed 's/length: 32/length: 8/; s/limit: 16/limit: 3/' >"$dir/p.yaml"
+
+# memory PIPELINE CODE: the program of the build tree, whether or not libtool wraps it
+memory() {
+	checks=$((checks + 1))
+	LD_LIBRARY_PATH=$top_builddir/core/.libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
+		timeout 280 valgrind -q --error-exitcode=99 --leak-check=full \
+		--show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect \
+		"$program" --quiet "$1" >"$dir/stdout" 2>"$dir/stderr"
+	code=$?
+	[ $code -eq "$2" ] && return
+	fail "$1: exit $code, not $2"
+	cat "$dir/stderr"
+}
+program=$top_builddir/core/.libs/qat-run
+[ -x "$program" ] || program=$run
+
+memory "$dir/p.yaml" 0
+# and where it is refused, or fails half-way
+sed 's/group_size: 32/group_size: 31/; s/^output: .*/&-bad/' "$dir/p.yaml" >"$dir/refused.yaml"
+memory "$dir/refused.yaml" 2
+sed 's/from: ranged, sites: deploy, as: qat/from: base, sites: deploy, as: qat/
+	s/^output: .*/&-half/' "$dir/p.yaml" >"$dir/fails.yaml"
+memory "$dir/fails.yaml" 1
+finish
