@@ -130,4 +130,8 @@ sites="{deploy: [{match: embed, weight: e}, {match: lm_head, input: x}]}"
 parity tied-embed tied
 
 place gpt2 gpt2 "$group" "$token"
+schemes="{w: $group, x: $token}"
+sites="{deploy: [{match: \"$linear\", weight: w, input: x}, {match: \"layers.*.attn\",
+  weight: w, kv: x}]}"
+parity cache llama
 finish
