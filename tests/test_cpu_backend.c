@@ -651,6 +651,7 @@ START_TEST(unsupported)
 	static const qat_scheme_set switched = { sizeof switched, 0, 2, two };
 	const qat_instance b = net_backend("cpu");
 	const qat_ir_extra extra = { .schemes = { &switched } };
+	const qat_attr silu = { .act = { .kind = QAT_ACT_SILU } };
 	qat_device d = { .handle = NULL };
 	qat_node reserved = { .size = sizeof reserved, .op = QAT_OP_DROPOUT, .name = "dropout" };
 	char why[128] = "";
@@ -663,7 +664,8 @@ START_TEST(unsupported)
 	in[1] = net_param(&n, QAT_F32, N, C, NULL);
 	net_op(&n, 1, QAT_OP_ADD, NULL, 2, in, NULL, NULL);
 	net_op(&n, 1, QAT_OP_QUANTIZE, NULL, 1, in + 1, NULL, &extra);
-	net_op(&n, 1, QAT_OP_ACT, NULL, 1, in + 1, NULL, NULL);
+	net_op(&n, 1, QAT_OP_ACT, &silu, 1, in + 1, NULL, NULL);
+	n.g->nodes[2]->attr.act.kind = 99;	/* of a core that knows more */
 	net_op(&n, 1, QAT_OP_MUL, NULL, 2, (int64_t[]){ in[1], in[1] }, NULL, NULL);
 	for (int i = 0; i < 3; i++) {
 		why[0] = '\0';

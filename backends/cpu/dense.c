@@ -68,14 +68,16 @@ const qat_kernels *qat_dense_kernels(const qat_dense *d)
  * operands of one type; small products are not worth its call. */
 int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g)
 {
-	const double work = (double)g->m * (double)g->n * (double)g->k;
+	/* Of the dimensions that are not tokens: how many rows a batch has must not change
+	 * who computes a row. */
+	const int64_t fixed = g->trans_a ? g->m * g->n : g->n * g->k;
 
 	if (!d->onednn || g->a.dtype != g->b.dtype || g->k < 1 ||
 	    (g->a.dtype == QAT_F32 && g->y.dtype != QAT_F32))
 		return QAT_DENSE_OWN;
 	if (d->forced)
 		return d->forced - 1;
-	return d->wide && work >= 1e6 ? QAT_DENSE_ONEDNN : QAT_DENSE_OWN;
+	return d->wide && fixed >= 1 << 14 ? QAT_DENSE_ONEDNN : QAT_DENSE_OWN;
 }
 
 static int scratch_grow(qat_dense *d, int64_t bytes)
