@@ -162,4 +162,26 @@ for sites in none deploy; do
 	[ -e out/states/qat ] && fail "a state was made of numbers that are not finite"
 	grep -q '"as": "ptq"' out/results.json || fail "results.json lost the steps before"
 done
+
+# a NaN in one parameter: that parameter is named
+timeout 60 "$run" --quiet ok.yaml --set output=plain --set 'steps=[{task: save, from: base,
+  path: saved}]' >/dev/null || fail "base cannot be saved"
+poison() {
+	rm -rf bad
+	cp -r plain/saved bad
+	length=$(od -A n -t d8 -N 8 bad/model.safetensors | tr -d ' ')
+	at=$(dd if=bad/model.safetensors bs=1 skip=8 count="$length" 2>dd.log |
+		sed "s/.*\"$1\":{[^}]*\"data_offsets\":\[\([0-9]*\),.*/\1/")
+	printf '\000\000\300\177' | dd of=bad/model.safetensors bs=1 conv=notrunc \
+		seek=$((8 + length + at + 40)) 2>dd.log
+}
+for parameter in layers.0.mlp.up.weight layers.0.norm1.weight embed.weight; do
+	poison $parameter
+	rm -rf out
+	says 1 "state qat: .* begins at $parameter: nothing was updated yet" bad.yaml \
+		--set 'steps[0]={task: tokenize, data: test, path: ids}'
+	rm -rf out
+	says 1 "of state base is not a finite number: it begins at $parameter\$" bad.yaml \
+		--set 'steps[0]={task: evaluate, of: [base], data: test}'
+done
 finish

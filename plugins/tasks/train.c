@@ -231,9 +231,10 @@ static int one_step(run_state *r, int64_t step)
 	if (!rc)
 		rc = micro_batches(r, step, scored, &p.loss);
 	if (rc == QAT_ENUMERIC)
-		rc = qat_fail(rc, "optimizer step %lld of state %s: %s: a lower learning rate, a "
-			      "longer warm-up or a smaller clip may help", (long long)step + 1,
-			      r->o->as, qat_host_->error());
+		rc = qat_fail(rc, "optimizer step %lld of state %s: %s: %s", (long long)step + 1,
+			      r->o->as, qat_host_->error(), step
+			      ? "a lower learning rate, a longer warm-up or a smaller clip may help"
+			      : "nothing was updated yet, the state was like this");
 	if (!rc)
 		rc = update(r, step, &norm);
 	if (rc)
