@@ -9,9 +9,10 @@ case $run in
 /*) ;;
 *) echo "top_builddir must be absolute" && exit 99 ;;
 esac
+fit='data: train, steps: 3, batch: 2, optimizer: {name: adamw, lr: 1e-3}'
 {
 	begin ok "$(echo "$tied" | tr -d '\n')"
-	cat <<-'END'
+	cat <<-END
 	device: {threads: 1}
 	schemes:
 	  w: {quantizer: int4, group_size: 32}
@@ -20,7 +21,7 @@ esac
 	  deploy: [{match: "layers.*.{attn,mlp}", weight: w, input: x}]
 	steps:
 	  - {task: quantize, from: base, sites: deploy, as: ptq}
-	  - {task: train, from: base, sites: deploy, as: qat, data: train, steps: 3, batch: 2, optimizer: {name: adamw, lr: 1e-3}}
+	  - {task: train, from: base, sites: deploy, as: qat, $fit}
 	  - {task: evaluate, of: [base, qat], data: test}
 	  - {task: save, from: qat, path: saved}
 	END
