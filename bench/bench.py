@@ -1,10 +1,11 @@
 """How fast qat-run trains and evaluates, beside this machine's ceiling and eager PyTorch.
 
-    SMOLLM2=model.gguf DATA=folder make bench [PEER_PYTHON=python with torch]
+    SMOLLM2=model.gguf BENCH_DATA=folder make bench [PEER_PYTHON=python with torch]
 
 Rounds of all cases in turn (ours, the peer's, ours ...), so that neighbours of a virtual
 machine disturb both alike. Prints a table of medians, and ratios of ours to the peer's in
-the same round; --json has all of it. Exits with 77 where SMOLLM2 or DATA is not set.
+the same round; --json has all of it. Exits with 77 where SMOLLM2 or BENCH_DATA is not set; it is
+not DATA, which make has a use of its own for.
 
 Share of the ceiling: seconds that the products of matrices would take at the ceiling of
 their type, over the seconds taken. For a token, with P weights in the blocks' linears and
@@ -59,7 +60,8 @@ sites:
     - {{match: "layers.*.{{attn,mlp}}", weight: w, input: a}}
 """
 TRAIN = """  - {{task: train, from: base, {sites}as: out, data: train, steps: {steps},
-     batch: {batch}, optimizer: {{name: adamw, lr: 2e-5, weight_decay: 0.0}}, schedule: {{name: constant}}}}
+     batch: {batch}, optimizer: {{name: adamw, lr: 2e-5, weight_decay: 0.0}},
+     schedule: {{name: constant}}}}
 """
 QUANTIZE = "  - {task: quantize, from: base, sites: deploy, as: ptq}\n"
 EVALUATE = "  - {{task: evaluate, of: [{state}], data: test, batch: {batch}}}\n"
@@ -302,12 +304,12 @@ def say_peer(o, rounds):
 
 def main():
     o = arguments()
-    missing = [name for name in ("SMOLLM2", "DATA") if not os.environ.get(name)]
+    missing = [name for name in ("SMOLLM2", "BENCH_DATA") if not os.environ.get(name)]
     if missing:
         print(f"bench: skipped: {' and '.join(missing)} not set: SMOLLM2 is "
-              "SmolLM2-135M-Instruct.Q4_1.gguf, DATA a folder with wikitext-2/{valid,test}.txt")
+              "SmolLM2-135M-Instruct.Q4_1.gguf, BENCH_DATA a folder with wikitext-2/{valid,test}.txt")
         return SKIPPED
-    o.model, o.data = (os.path.abspath(os.environ[name]) for name in ("SMOLLM2", "DATA"))
+    o.model, o.data = (os.path.abspath(os.environ[name]) for name in ("SMOLLM2", "BENCH_DATA"))
     o.weights = model_weights(o.model)
     o.device = processor()
     began, load = time.time(), os.getloadavg()[0]
