@@ -30,7 +30,8 @@ int qat_context_new(qat_context **out, const qat_pipeline *p)
 	if (!rc) {
 		c->p = p;
 		c->states = qat_arena_array(c->arena, (size_t)p->n_states, sizeof(qat_state *));
-		rc = c->states ? QAT_OK : QAT_ENOMEM;
+		c->data = qat_arena_array(c->arena, (size_t)p->n_data + 1, sizeof *c->data);
+		rc = c->states && c->data ? QAT_OK : QAT_ENOMEM;
 	}
 	if (!rc)
 		rc = qat_plugin_each(QAT_KIND_FORMAT, take_native, &c->native);
@@ -53,6 +54,8 @@ void qat_context_free(qat_context *c)
 		return;
 	for (int64_t i = 0; c->states && i < c->p->n_states; i++)
 		qat_state_free(c->states[i]);
+	for (int64_t i = 0; c->data && i < c->p->n_data; i++)
+		qat_data_free(c->data[i]);
 	if (c->tokenizer)
 		c->tokenizer->close(c->tokenizer_handle);
 	free(c->tokenizer_json);

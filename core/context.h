@@ -19,8 +19,12 @@ typedef struct qat_context {
 	char *tokenizer_json;		/* from a file of its own */
 	qat_text tokenizer_doc;
 	const char *tokenizer_name;	/* named by the pipeline or the state; NULL */
+	struct qat_data **data;		/* [p->n_data], NULL until opened */
 	struct qat_step *step;		/* that runs */
 } qat_context;
+
+/* Closes a data set of step_data.c; NULL is safe. */
+void qat_data_free(struct qat_data *d);
 
 int qat_context_new(qat_context **out, const qat_pipeline *p);
 void qat_context_free(qat_context *c);

@@ -61,95 +61,6 @@ static void print_plan(const qat_pipeline *p, const qat_context *c)
 		print_step(p, i);
 }
 
-/* ---- predictions: states that do not exist yet are stood for by `base` ---- */
-
-/* The sites that a state will have: of the step that makes it, or what it inherits. */
-static const char *sites_of(const qat_pipeline *p, int64_t state)
-{
-	while (state > 0) {
-		const qat_pipeline_step *step = &p->steps[p->states[state].step];
-		const qat_option *o = step->plugin.interface->options;
-
-		for (; o && o->name; o++) {
-			const char *const *at =
-				(const char *const *)((const char *)step->plugin.self + o->offset);
-
-			if (o->type == QAT_OPT_SITES && *at)
-				return *at;
-		}
-		state = p->states[state].parent;
-	}
-	return NULL;
-}
-
-static int within_limit(const qat_context *c, const qat_plan_size *size)
-{
-	const int64_t need = qat_memory_now() + size->params + size->state + size->step +
-			     size->scratch;
-	const int64_t limit = c->p->device.memory_limit;
-
-	if (!limit || need <= limit)
-		return QAT_OK;
-	return qat_fail(QAT_EINVAL, "needs about %lld MiB, more than memory_limit allows (%lld MiB): "
-			"a smaller batch or length needs less", (long long)(need >> 20),
-			(long long)(limit >> 20));
-}
-
-/* How much is printed: nothing, memory, or every kernel. */
-enum { SILENT, MEMORY, KERNELS };
-
-static int predict_session(qat_context *c, qat_session_spec *spec, int show)
-{
-	const double mib = 1.0 / (1 << 20);
-	const char *name = spec->state;
-	qat_plan_size size;
-	int rc;
-
-	if (!spec->sites)
-		spec->sites = sites_of(c->p, qat_pipeline_state_index(c->p, name));
-	spec->state = "base";
-	rc = qat_session_predict(&size, c, spec, show == KERNELS);
-	if (!rc)
-		rc = within_limit(c, &size);
-	if (!rc && show)
-		printf("  %s, %lld x %lld: %.0f MiB = %.0f parameters + %.0f state + %.0f step + "
-		       "%.0f scratch\n", name, (long long)spec->batch, (long long)spec->length,
-		       mib * (double)(size.params + size.state + size.step + size.scratch),
-		       mib * (double)size.params, mib * (double)size.state,
-		       mib * (double)size.step, mib * (double)size.scratch);
-	return rc;
-}
-
-static int predict(qat_step *s, int show)
-{
-	const qat_pipeline *p = s->context->p;
-	int rc = QAT_OK;
-
-	if (show)
-		puts(show == KERNELS ? "kernels" : "memory");
-	for (int64_t i = 0; i < p->n_steps && !rc; i++) {
-		const qat_task *t = p->steps[i].plugin.vtable;
-
-		s->index = i;
-		s->plan = &p->steps[i];
-		for (int64_t k = 0; t->session && !rc; k++) {
-			qat_session_spec spec = { .size = sizeof spec };
-
-			rc = t->session(s->plan->plugin.self, s, k, &spec);
-			if (rc == QAT_ENOTFOUND)
-				break;
-			if (!rc && k == 0 && show)
-				printf("  steps[%lld] %s\n", (long long)i, s->plan->task);
-			if (!rc)
-				rc = predict_session(s->context, &spec, show);
-			if (rc)
-				rc = qat_yaml_fail(s->plan->node, rc, "%s", qat_error());
-		}
-		rc = rc == QAT_ENOTFOUND ? QAT_OK : rc;
-	}
-	return rc;
-}
-
 /* ---- checks: all that can be known before anything runs ---- */
 
 static int check_data(qat_step *s, const qat_state *base)
@@ -363,12 +274,12 @@ int qat_run(qat_pipeline *p, const qat_run_options *o)
 		c->step = &s;
 		rc = check_all(&s);
 	}
-	if (!rc && p->device.memory_limit)
-		rc = predict(&s, SILENT);
-	if (!rc && (o->check || o->explain)) {
+	if (!rc && (o->check || o->explain))
 		print_plan(p, c);
-		rc = predict(&s, o->explain ? KERNELS : MEMORY);
-	} else if (!rc)
+	if (!rc)
+		rc = qat_predict(&s, o->explain ? QAT_PREDICT_KERNELS
+				 : o->check ? QAT_PREDICT_MEMORY : QAT_PREDICT_SILENT);
+	if (!rc && !o->check && !o->explain)
 		rc = run_all(&s, o);
 	qat_context_free(c);
 	return rc;

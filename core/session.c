@@ -272,8 +272,20 @@ static int session_new(qat_session **out, qat_context *c, const qat_session_spec
 	return QAT_OK;
 }
 
-int qat_session_predict(qat_plan_size *out, qat_context *c, const qat_session_spec *spec,
-			int explain)
+static const char *static_range(const qat_session *x)
+{
+	const qat_graph *g = &x->ir->graph;
+	reader *read;
+
+	for (int64_t v = 0; v < g->n_values; v++)
+		if (g->values[v]->role == QAT_ROLE_PARAM &&
+		    !split_name(x->state, g->values[v]->name, &read))
+			return qat_arena_text(x->context->arena, g->values[v]->name);
+	return NULL;
+}
+
+int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
+			const qat_session_spec *spec, int explain)
 {
 	int64_t *keep = NULL, n_keep = 0;
 	qat_session *x;
@@ -282,6 +294,8 @@ int qat_session_predict(qat_plan_size *out, qat_context *c, const qat_session_sp
 	if (rc)
 		return rc;
 	rc = describe(x, &keep, &n_keep);
+	if (!rc)
+		*range = static_range(x);
 	if (!rc)
 		rc = qat_exec_predict(out, &c->device, x->ir, keep, n_keep, explain);
 	free(keep);

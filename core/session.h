@@ -23,8 +23,9 @@ int qat_session_gradient(qat_session *x, int64_t index, float *out);
 /* Writes the parameters as they are now to a new folder, as a state. */
 int qat_session_save(qat_session *x, const char *folder, int64_t tokens_trained);
 /* What a session would need, without making it; `explain`: print where each node runs. */
-int qat_session_predict(qat_plan_size *out, qat_context *c, const qat_session_spec *spec,
-			int explain);
+/* *range: a parameter of a static range that it reads, arena memory; NULL if none. */
+int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
+			const qat_session_spec *spec, int explain);
 void qat_session_size(const qat_session *x, qat_plan_size *out);
 
 /* Writes a state with all weights at sites held as codes. sites NULL: the state's own.

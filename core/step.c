@@ -7,8 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <qatrun/dataset.h>
-
 #include "error.h"
 #include "output.h"
 #include "plugin.h"
@@ -66,88 +64,6 @@ static void step_timed(qat_step *s, int64_t tokens)
 		s->timed_tokens += tokens;
 	}
 	s->timed_from = now;
-}
-
-/* ---- data ---- */
-
-struct qat_data {
-	const qat_dataset *api;
-	void *handle;
-	int64_t length, count;
-};
-
-static int encode(void *context, const char *text, int64_t bytes, int32_t **ids, int64_t *count)
-{
-	const qat_context *c = context;
-	qat_ids out = { 0 };
-	const int rc = c->tokenizer->encode(c->tokenizer_handle, text, bytes, &out);
-
-	*ids = out.at;
-	*count = out.count;
-	return rc;
-}
-
-static void release(void *context, int32_t *ids)
-{
-	((const qat_context *)context)->tokenizer->release(ids);
-}
-
-static int data_open(qat_step *s, qat_data **out, const char *name, const char *state)
-{
-	qat_context *c = s->context;
-	const int64_t i = qat_pipeline_data_index(c->p, name);
-	const qat_pipeline_item *item = i >= 0 ? &c->p->data[i] : NULL;
-	const qat_state *of;
-	qat_dataset_env env = { .size = sizeof env, .bos = -1, .context = c, .name = name };
-	qat_data *d;
-	int rc;
-
-	if (!item)
-		return qat_fail(QAT_ENOTFOUND, "data %s: not defined", name);
-	/* All states of a run have the tokenizer and vocabulary of its base. */
-	(void)state;
-	rc = qat_context_state(c, &of, "base");
-	if (!rc)
-		rc = qat_context_tokenizer(c);
-	if (rc == QAT_ENOTFOUND && !c->tokenizer)
-		rc = QAT_OK;		/* data of ids needs none */
-	else if (!rc) {
-		env.encode = encode;
-		env.release = release;
-		env.bos = c->tokenizer->special(c->tokenizer_handle, QAT_TOKEN_BOS);
-	}
-	d = rc ? NULL : calloc(1, sizeof *d);
-	if (!d)
-		return rc ? rc : qat_fail(QAT_ENOMEM, "data %s: out of memory", name);
-	d->api = item->plugin.vtable;
-	env.vocabulary = of->info.vocabulary;
-	env.length = d->length = d->api->length(item->plugin.self);
-	env.limit = d->api->limit(item->plugin.self);
-	rc = d->api->open(&d->handle, item->plugin.self, &env);
-	if (rc) {
-		free(d);
-		return qat_yaml_fail(item->node, rc, "%s", qat_error());
-	}
-	d->count = d->api->count(d->handle);
-	*out = d;
-	return QAT_OK;
-}
-
-static void data_close(qat_data *d)
-{
-	if (d)
-		d->api->close(d->handle);
-	free(d);
-}
-
-static int64_t data_count(const qat_data *d) { return d->count; }
-static int64_t data_length(const qat_data *d) { return d->length; }
-
-static int data_get(const qat_data *d, int64_t i, int32_t *tokens, int32_t *labels)
-{
-	if (i < 0 || i >= d->count)
-		return qat_fail(QAT_EINVAL, "data: there is no sequence %lld", (long long)i);
-	return d->api->get(d->handle, i, tokens, labels);
 }
 
 /* ---- sessions ---- */
@@ -298,8 +214,9 @@ const qat_session_api qat_step_api = {
 	.size = sizeof(qat_session_api),
 	.output = step_output, .seed = step_seed, .precision = step_precision,
 	.stopped = qat_stopped, .progress = step_progress, .timed_tokens = step_timed,
-	.data_open = data_open, .data_close = data_close, .data_count = data_count,
-	.data_length = data_length, .data_get = data_get,
+	.data_open = qat_step_data_open, .data_close = qat_step_data_close,
+	.data_count = qat_step_data_count, .data_length = qat_step_data_length,
+	.data_get = qat_step_data_get,
 	.open = session_open, .close = qat_session_close,
 	.vocabulary = qat_session_vocabulary, .forward = qat_session_forward,
 	.logits = qat_session_logits, .backward = qat_session_backward,

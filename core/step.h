@@ -33,6 +33,12 @@ struct qat_step {
 /* The table behind host->service("session"). */
 extern const qat_session_api qat_step_api;
 
+/* Builds the graph of every session that the pipeline's steps will open, and refuses what
+ * cannot be run on the device, needs more than memory_limit, or needs ranges that nobody
+ * measured. Prints as `show` says. */
+enum { QAT_PREDICT_SILENT, QAT_PREDICT_MEMORY, QAT_PREDICT_KERNELS };
+int qat_predict(qat_step *s, int show);
+
 /* Seconds on a clock that only goes forward. */
 double qat_now(void);
 /* Records a state in results.json: parent, bytes, effective bits, tokens trained. */

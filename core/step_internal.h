@@ -10,4 +10,11 @@ int qat_step_save(qat_step *s, const char *state, const char *path, const char *
 int qat_step_dump(qat_step *s, const char *path, const qat_tensor *const *tensors,
 		  int64_t count);
 
+/* As its data_*. */
+int qat_step_data_open(qat_step *s, qat_data **out, const char *name, const char *state);
+void qat_step_data_close(qat_data *d);
+int64_t qat_step_data_count(const qat_data *d);
+int64_t qat_step_data_length(const qat_data *d);
+int qat_step_data_get(const qat_data *d, int64_t i, int32_t *tokens, int32_t *labels);
+
 #endif
