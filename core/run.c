@@ -95,6 +95,8 @@ static int check_placement(qat_context *c, const qat_state *base, const char *si
 	if (rc)
 		return rc;
 	rc = qat_placement_start(&place, c, base, sites, arena);
+	if (!rc)
+		qat_sites_warn(qat_pipeline_sites_find(c->p, sites), place.names, place.n_names);
 	for (int64_t i = 0; i < place.n_names && !rc; i++) {
 		char name[512];
 		const qat_param_state *w;

@@ -301,3 +301,29 @@ int qat_sites_resolve(qat_site_choice *out, const qat_sites *set, const char *co
 	}
 	return QAT_OK;
 }
+
+static int any_match(const char *alternative, const char *const *names, int64_t count)
+{
+	qat_pattern *p;
+	int any = 0;
+
+	if (qat_pattern_new(&p, alternative))
+		return 1;
+	for (int64_t i = 0; i < count && !any; i++)
+		any = qat_pattern_match(p, names[i]);
+	qat_pattern_free(p);
+	return any;
+}
+
+void qat_sites_warn(const qat_sites *set, const char *const *names, int64_t count)
+{
+	for (int64_t k = 0; k < set->n_rules; k++) {
+		const qat_site_rule *r = &set->rules[k];
+		const char *one;
+
+		for (int64_t i = 0; (one = qat_pattern_at(r->pattern, i)); i++)
+			if (!any_match(one, names, count))
+				qat_log(QAT_LOG_WARN, "%s: sites.%s: \"%s\" matches no site",
+					qat_yaml_where(r->match), set->name, one);
+	}
+}

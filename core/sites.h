@@ -55,4 +55,7 @@ typedef struct qat_site_choice {
 int qat_sites_resolve(qat_site_choice *out, const qat_sites *set, const char *const *names,
 		      int64_t count);
 
+/* Says in the log which alternatives of a rule match no name: a misspelt word in braces. */
+void qat_sites_warn(const qat_sites *set, const char *const *names, int64_t count);
+
 #endif
