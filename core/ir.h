@@ -147,6 +147,13 @@ int qat_ir_differentiate(qat_ir *g, const qat_loss *loss, int accumulate, qat_tr
 int qat_ir_optimize(qat_ir *g, const qat_instance *optimizer, qat_trained *trained,
 		    int64_t n_trained);
 
+enum { QAT_RECOMPUTE_LEVELS = 2 };
+
+/* Rebuild so that less of the forward pass is kept for the backward pass; see
+ * recompute.c for the levels. loss and trained are translated. */
+int qat_ir_recompute(qat_ir **out, const qat_ir *g, qat_loss *loss, qat_trained *trained,
+		     int64_t n_trained, int level);
+
 /* ---- for gradient rules ---- */
 struct qat_diff {
 	qat_ir *g;

@@ -29,8 +29,7 @@ static const char *sites_of(const qat_pipeline *p, int64_t state)
 
 static int within_limit(const qat_context *c, const qat_plan_size *size)
 {
-	const int64_t need = qat_memory_now() + size->params + size->state + size->step +
-			     size->scratch;
+	const int64_t need = qat_plan_need(size);
 	const int64_t limit = c->p->device.memory_limit;
 
 	if (!limit || need <= limit)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "progress.h"
 
 /* ---- building the graph ---- */
 
@@ -226,6 +227,38 @@ static int check_spec(const qat_session *x)
 	return QAT_OK;
 }
 
+int64_t qat_plan_need(const qat_plan_size *size)
+{
+	return qat_memory_now() + size->params + size->state + size->step + size->scratch;
+}
+
+/* Recompute more of the forward pass until the plan is within memory_limit, if that can
+ * be; whoever runs the session refuses it otherwise. */
+static int fit(qat_session *x, int64_t **keep, int64_t *n_keep)
+{
+	const int64_t limit = x->context->p->device.memory_limit;
+	int rc = keep_values(x, keep, n_keep);
+
+	for (int level = 1; !rc && limit && is_training(x) && level <= QAT_RECOMPUTE_LEVELS;
+	     level++) {
+		qat_plan_size size;
+		qat_ir *less;
+
+		rc = qat_exec_predict(&size, &x->context->device, x->ir, *keep, *n_keep, 0);
+		if (rc || qat_plan_need(&size) <= limit)
+			break;
+		rc = qat_ir_recompute(&less, x->ir, &x->loss, x->trained, x->n_trained, level);
+		if (rc)
+			break;
+		qat_ir_free(x->ir);
+		x->ir = less;
+		free(*keep);
+		*keep = NULL;
+		rc = keep_values(x, keep, n_keep);
+	}
+	return rc;
+}
+
 /* All up to the device. */
 static int describe(qat_session *x, int64_t **keep, int64_t *n_keep)
 {
@@ -238,7 +271,7 @@ static int describe(qat_session *x, int64_t **keep, int64_t *n_keep)
 					 x->arena);
 	if (!rc)
 		rc = build_graph(x);
-	return rc ? rc : keep_values(x, keep, n_keep);
+	return rc ? rc : fit(x, keep, n_keep);
 }
 
 static int start(qat_session *x)

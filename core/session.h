@@ -26,6 +26,8 @@ int qat_session_save(qat_session *x, const char *folder, int64_t tokens_trained)
 /* *range: a parameter of a static range that it reads, arena memory; NULL if none. */
 int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
 			const qat_session_spec *spec, int explain);
+/* Bytes that the process will have with a plan: what it has now, and the slabs. */
+int64_t qat_plan_need(const qat_plan_size *size);
 void qat_session_size(const qat_session *x, qat_plan_size *out);
 
 /* Writes a state with all weights at sites held as codes. sites NULL: the state's own.
