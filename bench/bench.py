@@ -4,8 +4,8 @@
 
 Rounds of all cases in turn (ours, the peer's, ours ...), so that neighbours of a virtual
 machine disturb both alike. Prints a table of medians, and ratios of ours to the peer's in
-the same round; --json has all of it. Exits with 77 where SMOLLM2 or BENCH_DATA is not set; it is
-not DATA, which make has a use of its own for.
+the same round; --json has all of it. Exits with 77 where SMOLLM2 or BENCH_DATA is not set
+(not DATA, which make has a use of its own for).
 
 Share of the ceiling: seconds that the products of matrices would take at the ceiling of
 their type, over the seconds taken. For a token, with P weights in the blocks' linears and
@@ -307,7 +307,8 @@ def main():
     missing = [name for name in ("SMOLLM2", "BENCH_DATA") if not os.environ.get(name)]
     if missing:
         print(f"bench: skipped: {' and '.join(missing)} not set: SMOLLM2 is "
-              "SmolLM2-135M-Instruct.Q4_1.gguf, BENCH_DATA a folder with wikitext-2/{valid,test}.txt")
+              "SmolLM2-135M-Instruct.Q4_1.gguf, BENCH_DATA a folder that has "
+              "wikitext-2/{valid,test}.txt")
         return SKIPPED
     o.model, o.data = (os.path.abspath(os.environ[name]) for name in ("SMOLLM2", "BENCH_DATA"))
     o.weights = model_weights(o.model)
