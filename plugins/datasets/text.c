@@ -190,7 +190,7 @@ static int text_get(const void *set, int64_t i, int32_t *tokens, int32_t *labels
 	const text_set *s = set;
 	const size_t bytes = (size_t)s->length * sizeof *tokens;
 
-	if (i < 0 || i >= s->count)
+	if (!tokens || !labels || i < 0 || i >= s->count)
 		return qat_fail(QAT_EINVAL, "text: sequence %lld of %lld", (long long)i,
 				(long long)s->count);
 	memcpy(tokens, s->ids + i * s->length, bytes);

@@ -10,9 +10,14 @@ enum { LOGITS_MAX = 1 << 24, ROWS_MIN = 16, ROWS_MAX = 1024 };
 static int64_t chunk_rows(int64_t n, int64_t vocabulary)
 {
 	int64_t rows = LOGITS_MAX / (vocabulary > 0 ? vocabulary : 1) / ROWS_MIN * ROWS_MIN;
+	int64_t chunks;
 
 	rows = rows < ROWS_MIN ? ROWS_MIN : rows > ROWS_MAX ? ROWS_MAX : rows;
-	return rows < n ? rows : n;
+	if (rows >= n)
+		return n;
+	/* Even chunks: a small last one would read and write all of dw once more. */
+	chunks = (n + rows - 1) / rows;
+	return ((n + chunks - 1) / chunks + ROWS_MIN - 1) / ROWS_MIN * ROWS_MIN;
 }
 
 int64_t qat_linear_ce_workspace(int64_t n, int64_t vocabulary)
