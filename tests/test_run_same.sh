@@ -1,7 +1,8 @@
 #!/bin/sh
 # What changes nothing: threads and a second run, to the bit; the split of a step into
 # micro-batches and the batch of an evaluation, but for the order of sums. And the sizes of
-# states under each kind of scheme, against bits counted by hand.
+# states under each kind of scheme, against bits counted by hand. And memory_limit: what
+# is computed again to keep to it has the same bits.
 . "${top_srcdir:-..}/tests/e2e_kit.sh"
 make_text "$dir/text"
 
@@ -62,6 +63,40 @@ for precision in f32 bf16; do
 		done
 	done
 done
+
+# check LIMIT: MiB of scratch of the train step, as printed, under that limit in MiB, in
+# $scratch; fails where even less memory is not little enough.
+check() {
+	timeout 100 "$run" --check --set "device.memory_limit=$1M" "$dir/p.yaml" \
+		>"$dir/stdout" 2>"$dir/stderr" </dev/null || return
+	scratch=$(sed -n '/steps\[0\] train/,$s/.* \([0-9]*\) scratch$/\1/p' "$dir/stdout" |
+		sed -n 1p)
+}
+
+# limited NAME PRECISION MODEL: a limit that makes the step need less, found by trying
+limited() {
+	model=$3
+	trains "$1" "$2" 1 64 1 || return
+	check 1
+	least=$(sed -n 's/.*needs about \([0-9]*\).*/\1/p' "$dir/stderr")
+	checks=$((checks + 1))
+	if ! check 1000000 || [ -z "$scratch" ] || [ -z "$least" ]; then
+		fail "$1: no sizes are printed"
+		cat "$dir/stdout" "$dir/stderr"
+		return
+	fi
+	whole=$scratch
+	limit=$((least + whole))
+	while check "$limit" && [ "$scratch" -ge "$whole" ]; do
+		limit=$((limit - 1))
+	done
+	holds "$1: scratch with a limit of $limit MiB" "${scratch:-null} < $whole"
+	rm -rf "$dir/$1-less"
+	pass "$dir/p.yaml" --set "device.memory_limit=${limit}M" --set "output=$dir/$1-less"
+	equal_states "$1" "$1-less"
+}
+limited limit-llama f32 "$llama"
+limited limit-gpt2 bf16 "$gpt2"
 
 # another seed is another model
 model=$llama
