@@ -67,9 +67,11 @@ typedef struct step {
 	int64_t n_trained, keep[KEEP];
 } step;
 
+/* An assertion that holds costs a write to a file: not here, where all pass by. */
 static const qat_value *value_of(const step *s, int64_t v)
 {
-	ck_assert(v >= 0 && v < s->k.g->graph.n_values);
+	if (v < 0 || v >= s->k.g->graph.n_values)
+		ck_abort_msg("value %lld does not exist", (long long)v);
 	return s->k.g->graph.values[v];
 }
 
