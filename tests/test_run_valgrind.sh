@@ -52,7 +52,7 @@ memory "$dir/p.yaml" 0
 # and where it is refused, or fails half-way
 sed 's/group_size: 32/group_size: 31/; s/^output: .*/&-bad/' "$dir/p.yaml" >"$dir/refused.yaml"
 memory "$dir/refused.yaml" 2
-sed 's/from: ranged, sites: deploy, as: qat/from: base, sites: deploy, as: qat/
-	s/^output: .*/&-half/' "$dir/p.yaml" >"$dir/fails.yaml"
+# (a file is where save wants to make its folder)
+sed 's/path: saved/path: d.safetensors/; s/^output: .*/&-half/' "$dir/p.yaml" >"$dir/fails.yaml"
 memory "$dir/fails.yaml" 1
 finish
