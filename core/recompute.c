@@ -128,7 +128,8 @@ static void mark_kept(recompute *r)
 		const qat_node *n = r->from->graph.nodes[i];
 
 		for (int64_t k = 0; is_loss(n->op) && k < n->n_in; k++)
-			r->kept[n->in[k]] = 1;
+			if (n->in[k] != QAT_NONE)
+				r->kept[n->in[k]] = 1;
 	}
 }
 
