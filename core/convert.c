@@ -201,14 +201,6 @@ static int copy_coded(const qat_param_state *p, qat_tensor *codes, qat_tensor *s
 	return QAT_OK;
 }
 
-static int same(const qat_scheme *a, const qat_scheme *b)
-{
-	return a && a->grid == b->grid && a->bits == b->bits && a->qmin == b->qmin &&
-	       a->qmax == b->qmax && a->block_rows == b->block_rows && a->ebits == b->ebits &&
-	       a->block_cols == b->block_cols && a->scale_format == b->scale_format &&
-	       a->scale_rule == b->scale_rule && a->zero == b->zero && a->divisor == b->divisor;
-}
-
 static int add_coded(convert *c, const qat_param_state *p, const qat_scheme *s, int values)
 {
 	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
@@ -224,7 +216,7 @@ static int add_coded(convert *c, const qat_param_state *p, const qat_scheme *s, 
 	c->coded_scheme[c->n_coded++] = s;
 	if (!values)
 		return QAT_OK;
-	return same(p->codes, s) ? copy_coded(p, codes, scale, zero)
+	return p->codes && qat_scheme_same(p->codes, s) ? copy_coded(p, codes, scale, zero)
 				 : fill_coded(c, p, s, codes, scale, zero);
 }
 

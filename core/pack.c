@@ -111,3 +111,12 @@ void qat_scales_load(float *out, const void *stored, uint32_t format, int64_t n)
 		}
 	}
 }
+
+int qat_scheme_same(const qat_scheme *a, const qat_scheme *b)
+{
+	return a->grid == b->grid && a->bits == b->bits && a->ebits == b->ebits &&
+	       a->mbits == b->mbits && a->qmin == b->qmin && a->qmax == b->qmax &&
+	       a->block_rows == b->block_rows && a->block_cols == b->block_cols &&
+	       a->scale_format == b->scale_format && a->scale_rule == b->scale_rule &&
+	       a->zero == b->zero && a->divisor == b->divisor && a->range == b->range;
+}

@@ -16,6 +16,7 @@
 #include <qatrun/numerics.h>
 
 #include "error.h"
+#include "state.h"
 
 int qat_ir_loss(qat_ir *g, qat_loss *out, const qat_outputs *model, int logits)
 {
@@ -87,15 +88,6 @@ static int remember(prepare *p, int64_t v, const qat_scheme_set *set, const int6
 	return QAT_OK;
 }
 
-static int same_scheme(const qat_scheme *a, const qat_scheme *b)
-{
-	return a->grid == b->grid && a->bits == b->bits && a->ebits == b->ebits &&
-	       a->mbits == b->mbits && a->qmin == b->qmin && a->qmax == b->qmax &&
-	       a->block_rows == b->block_rows && a->block_cols == b->block_cols &&
-	       a->scale_format == b->scale_format && a->scale_rule == b->scale_rule &&
-	       a->zero == b->zero && a->divisor == b->divisor && a->range == b->range;
-}
-
 static int same_set(const qat_scheme_set *a, const qat_scheme_set *b)
 {
 	if (a == b)
@@ -103,7 +95,7 @@ static int same_set(const qat_scheme_set *a, const qat_scheme_set *b)
 	if (!a || !b || a->count != b->count || a->selector != b->selector)
 		return 0;
 	for (int64_t i = 0; i < a->count; i++)
-		if (!same_scheme(a->schemes[i], b->schemes[i]))
+		if (!qat_scheme_same(a->schemes[i], b->schemes[i]))
 			return 0;
 	return 1;
 }
@@ -282,7 +274,7 @@ static int as_codes(prepare *p, int64_t out[QAT_MAX_OUT], int64_t v, const qat_s
 
 	if (rc)
 		return rc;
-	if (s && set->count == 1 && same_scheme(s, set->schemes[0]))
+	if (s && set->count == 1 && qat_scheme_same(s, set->schemes[0]))
 		return stored_codes(p, out, old_value(p, v), s);
 	x = as_float(p, v);
 	return x < 0 ? (int)x : quantize(p, out, x, set, site, which);

@@ -87,6 +87,8 @@ int64_t qat_packed_row(int32_t bits, int64_t cols);
 void qat_pack_row(uint8_t *out, const uint8_t *codes, int32_t bits, int64_t cols);
 void qat_unpack_row(uint8_t *out, const uint8_t *packed, const qat_scheme *s, int64_t cols);
 
+/* 1 if codes made under one scheme are codes under the other. */
+int qat_scheme_same(const qat_scheme *a, const qat_scheme *b);
 int64_t qat_scheme_blocks(const qat_scheme *s, int64_t rows, int64_t cols);
 uint32_t qat_code_dtype(const qat_scheme *s);
 uint32_t qat_zero_dtype(const qat_scheme *s);

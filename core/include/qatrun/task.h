@@ -75,7 +75,8 @@ typedef struct qat_session_api {
 	int (*stopped)(void);				/* 1 once a signal asked to stop */
 	/* Show and record progress; cheap, may be called for every batch. */
 	void (*progress)(qat_step *s, const qat_progress *p);
-	/* For tokens_per_second: the time since the previous call is this many tokens'. */
+	/* For tokens_per_second: the time since the previous call is this many tokens';
+	 * 0: nobody's. */
 	void (*timed_tokens)(qat_step *s, int64_t tokens);
 
 	/* --- data sets --- */
