@@ -1,4 +1,4 @@
-/* cli.c - the command line of qat-run. */
+/* cli.c - the command line of qat-run, and what its fronts share of it. */
 #include "cli.h"
 
 #include "config.h"
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "front.h"
 #include "hint.h"
 #include "plugin.h"
 #include "run.h"
@@ -23,24 +24,36 @@ static const struct option {
 	int value;		/* 1: takes one */
 } options[] = {
 	{ "check", 0 }, { "explain", 0 }, { "set", 1 }, { "force", 0 }, { "quiet", 0 },
-	{ "color", 1 }, { "plugins", 0 }, { "help", 0 }, { "version", 0 }, { NULL, 0 }
+	{ "color", 1 }, { "plugins", 0 }, { "help", 0 }, { "version", 0 }, { "print", 0 },
+	{ NULL, 0 }
 };
 
 static const char usage[] =
 	"usage: qat-run [options] pipeline.yaml\n"
 	"       qat-run --plugins | --help [NAME] | --version\n"
-	"\n"
+	"\n";
+
+/* What a front has as well. */
+static const char usage_shared[] =
 	"  --check             check the pipeline, print its states and plan, run nothing\n"
 	"  --explain           print where each node runs and why, run nothing\n"
 	"  --set KEY=VALUE     change a value of the pipeline, as in steps[0].steps=20;\n"
 	"                      may be given several times\n"
 	"  --force             replace what an earlier run left in the output folder\n"
 	"  --quiet             no progress, only warnings and errors\n"
-	"  --color=WHEN        auto, always or never\n"
+	"  --color=WHEN        auto, always or never\n";
+
+static const char usage_own[] =
 	"  --plugins           list the plugins, accepted or refused, with the reason\n"
 	"  --help [NAME]       this text, the options of the plugins of that name, or,\n"
 	"                      as --help pipeline, the keys of a pipeline file\n"
-	"  --version           print the version\n"
+	"  --version           print the version\n";
+
+static const char usage_front[] =
+	"  --print             print the pipeline that these options make, run nothing\n"
+	"  --help, --version   this text, the version\n";
+
+static const char usage_end[] =
 	"\n"
 	"Exit: 0 done, 1 failed while running, 2 refused before anything ran, 130 interrupted.\n"
 	"QATRUN_PLUGIN_PATH: folders to search for plugins before the installed ones.\n";
@@ -51,9 +64,14 @@ struct cli {
 	const char **sets;
 	int64_t n_sets;
 	qat_run_options run;
+	const qat_front *front;		/* NULL: qat-run */
+	const char **names, **values;	/* what was given of its options */
+	int64_t n_values;
+	int print;
 };
 
 static int color = COLOR_AUTO;
+static const char *program = "qat-run";
 
 int qat_cli_color(int fd)
 {
@@ -71,14 +89,23 @@ static int refuse(void)
 	const char *off = *red ? "\033[0m" : "";
 
 	qat_log_hook(NULL);
-	fprintf(stderr, "%sqat-run:%s %s\n", red, off, qat_error());
+	fprintf(stderr, "%s%s:%s %s\n", red, program, off, qat_error());
 	return QAT_EXIT_REFUSED;
 }
 
-static const char *option_name(const void *context, int64_t i)
+/* Whether an option of the table is one of this program. */
+static int offered(const qat_front *f, const char *name)
 {
-	(void)context;
-	return options[i].name;
+	return f ? strcmp(name, "plugins") != 0 : strcmp(name, "print") != 0;
+}
+
+static const char *option_name(const void *front, int64_t i)
+{
+	for (const struct option *o = options; o->name; o++) {
+		if (offered(front, o->name) && !i--)
+			return o->name;
+	}
+	return front ? ((const qat_front *)front)->options[i].name : NULL;
 }
 
 static int set_color(struct cli *c, const char *when)
@@ -97,6 +124,7 @@ static int set_color(struct cli *c, const char *when)
 static int take(struct cli *c, const char *name, const char *value)
 {
 	const struct { const char *name; int *flag, to; } flags[] = {
+		{ "print", &c->print, 1 },
 		{ "check", &c->run.check, 1 },
 		{ "explain", &c->run.explain, 1 },
 		{ "force", &c->run.force, 1 },
@@ -106,6 +134,13 @@ static int take(struct cli *c, const char *name, const char *value)
 		{ "version", &c->action, VERSION }
 	};
 
+	const qat_front_option *own = qat_front_find(c->front, name);
+
+	if (own) {
+		c->names[c->n_values] = own->name;
+		c->values[c->n_values++] = value;
+		return QAT_OK;
+	}
 	if (!strcmp(name, "color"))
 		return set_color(c, value);
 	if (!strcmp(name, "set")) {
@@ -119,34 +154,46 @@ static int take(struct cli *c, const char *name, const char *value)
 	return QAT_OK;
 }
 
-static int unknown(const char *word, const char *name)
+static int unknown(const struct cli *c, const char *word, const char *name)
 {
-	const char *near = name ? qat_hint_nearest_of(name, option_name, NULL) : NULL;
+	const char *near = name ? qat_hint_nearest_of(name, option_name, c->front) : NULL;
 
 	if (near)
 		return qat_fail(QAT_EINVAL, "unknown option %.60s: did you mean --%s?", word, near);
-	return qat_fail(QAT_EINVAL, "unknown option %.60s: qat-run --help lists them", word);
+	return qat_fail(QAT_EINVAL, "unknown option %.60s: %s --help lists them", word,
+			program);
+}
+
+/* 1 if the option takes a value, 0 if not, -1 if there is none of that name. */
+static int takes_value(const struct cli *c, const char *name)
+{
+	if (qat_front_find(c->front, name))
+		return 1;
+	for (const struct option *o = options; o->name; o++) {
+		if (offered(c->front, o->name) && !strcmp(o->name, name))
+			return o->value;
+	}
+	return -1;
 }
 
 /* Takes the option at argv[*i], and the word after it where that is its value. */
 static int parse_option(struct cli *c, int *i, int argc, char **argv)
 {
 	const char *word = argv[*i], *value = strchr(word, '=');
-	const struct option *o = options;
 	char name[32];
+	int takes;
 
 	if (word[1] != '-')
-		return unknown(word, NULL);
+		return unknown(c, word, NULL);
 	snprintf(name, sizeof name, "%.*s", (int)strcspn(word + 2, "="), word + 2);
-	while (o->name && strcmp(o->name, name) != 0)
-		o++;
-	if (!o->name)
-		return unknown(word, name);
-	if (!o->value && value)
+	takes = takes_value(c, name);
+	if (takes < 0)
+		return unknown(c, word, name);
+	if (!takes && value)
 		return qat_fail(QAT_EINVAL, "--%s takes no value", name);
-	if (o->value && !value && *i + 1 == argc)
-		return qat_fail(QAT_EINVAL, "--%s needs a value: qat-run --help", name);
-	if (o->value && !value)
+	if (takes && !value && *i + 1 == argc)
+		return qat_fail(QAT_EINVAL, "--%s needs a value: %s --help", name, program);
+	if (takes && !value)
 		return take(c, name, argv[++*i]);
 	return take(c, name, value ? value + 1 : NULL);
 }
@@ -164,12 +211,12 @@ static int parse(struct cli *c, int argc, char **argv)
 		else if (!word)
 			word = argv[i];
 		else
-			rc = qat_fail(QAT_EINVAL, "\"%.80s\" is one word too many: qat-run --help",
-				      argv[i]);
+			rc = qat_fail(QAT_EINVAL, "\"%.80s\" is one word too many: %s --help",
+				      argv[i], program);
 	}
-	if (rc)
-		return rc;
 	c->word = word;
+	if (rc || c->front)
+		return rc;
 	if (c->action == RUN && !word)
 		return qat_fail(QAT_EINVAL, "which pipeline? qat-run --help tells how it is used");
 	if ((c->action == VERSION || c->action == PLUGINS) && word)
@@ -177,10 +224,23 @@ static int parse(struct cli *c, int argc, char **argv)
 	return QAT_OK;
 }
 
-static int print_help(const char *name)
+static int print_usage(const qat_front *f)
 {
-	if (!name)
-		return fputs(usage, stdout) < 0 ? QAT_EIO : QAT_OK;
+	if (f)
+		qat_front_help(f, stdout);
+	else
+		fputs(usage, stdout);
+	fputs(usage_shared, stdout);
+	fputs(f ? usage_front : usage_own, stdout);
+	return fputs(usage_end, stdout) < 0 ? QAT_EIO : QAT_OK;
+}
+
+static int print_help(const struct cli *c)
+{
+	const char *name = c->word;
+
+	if (!name || c->front)
+		return print_usage(c->front);
 	if (!strcmp(name, "pipeline"))
 		return qat_pipeline_help(stdout);
 	return qat_plugin_help(stdout, name);
@@ -211,31 +271,75 @@ static int run_file(struct cli *c)
 	return rc;
 }
 
+/* The pipeline that the options of a front make, printed or run. */
+static int run_front(struct cli *c)
+{
+	const qat_front_given given = {
+		.front = c->front, .word = c->word, .names = c->names, .values = c->values,
+		.count = c->n_values
+	};
+	qat_pipeline *p = NULL;
+	char *text = NULL;
+	int started = 0, rc = qat_front_check(&given);
+
+	c->run.started = &started;
+	if (!rc)
+		rc = qat_front_make(&text, &given);
+	if (!rc && c->print)
+		rc = qat_front_print(stdout, text, c->sets, c->n_sets);
+	else if (!rc)
+		rc = qat_pipeline_parse(&p, text, QAT_FRONT_FILE, c->sets, c->n_sets);
+	if (!rc && p)
+		rc = qat_run(p, &c->run);
+	rc = finish(rc, started);
+	qat_pipeline_free(p);
+	free(text);
+	return rc;
+}
+
 static int act(struct cli *c)
 {
 	switch (c->action) {
 	case HELP:
-		return finish(print_help(c->word), 0);
+		return finish(print_help(c), 0);
 	case VERSION:
 		return puts(PACKAGE_STRING) < 0;
 	case PLUGINS:
 		return finish(qat_plugin_list(stdout), 0);
 	default:
-		return run_file(c);
+		return c->front ? run_front(c) : run_file(c);
 	}
+}
+
+/* Room for each word to be the value of an option. */
+static int start(struct cli *c, int argc)
+{
+	const size_t n = (size_t)argc + 1;
+
+	/* Threads that wait for each other spin for long by default; on a machine that is
+	 * shared, the one they wait for cannot run meanwhile. Read when a plugin brings the
+	 * runtime in; what the user has set stays. */
+	setenv("GOMP_SPINCOUNT", "100", 0);
+	c->sets = calloc(3 * n, sizeof *c->sets);
+	if (!c->sets)
+		return qat_fail(QAT_ENOMEM, "out of memory");
+	c->names = c->sets + n;
+	c->values = c->names + n;
+	return qat_services_start();
 }
 
 int qat_main(int argc, char **argv)
 {
-	struct cli c = { .action = RUN };
+	return qat_front_main(NULL, argc, argv);
+}
+
+int qat_front_main(const qat_front *front, int argc, char **argv)
+{
+	struct cli c = { .action = RUN, .front = front };
 	int rc;
 
-	c.sets = calloc((size_t)argc + 1, sizeof *c.sets);
-	if (!c.sets) {
-		qat_fail(QAT_ENOMEM, "out of memory");
-		return refuse();
-	}
-	rc = qat_services_start();
+	program = front ? front->name : program;
+	rc = start(&c, argc);
 	if (!rc)
 		rc = parse(&c, argc, argv);
 	color = c.color;

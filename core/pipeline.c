@@ -168,11 +168,23 @@ static int without_extras(qat_yaml_node *out, const qat_yaml_node *root, qat_are
 	return QAT_OK;
 }
 
+static int working_folder(const char **out, qat_arena *arena)
+{
+	char *here = getcwd(NULL, 0);
+
+	if (!here)
+		return qat_fail(QAT_EIO, "the working directory: %s", strerror(errno));
+	*out = qat_arena_text(arena, here);
+	free(here);
+	return *out ? QAT_OK : QAT_ENOMEM;
+}
+
 /* The absolute path of the output: under the working directory, not the file's folder. */
 static int set_output(qat_pipeline *p, const char *given, const qat_yaml_node *root)
 {
 	qat_yaml_node *node;
-	char *here;
+	const char *here = NULL;
+	int rc;
 
 	if (given && !*given)
 		return qat_yaml_fail(qat_yaml_get(root, "output"), QAT_EINVAL, "an empty path");
@@ -180,14 +192,13 @@ static int set_output(qat_pipeline *p, const char *given, const qat_yaml_node *r
 		p->output = qat_arena_text(p->arena, given);
 		return p->output ? QAT_OK : QAT_ENOMEM;
 	}
-	here = getcwd(NULL, 0);
-	if (!here)
-		return qat_fail(QAT_EIO, "the working directory: %s", strerror(errno));
+	rc = working_folder(&here, p->arena);
+	if (rc)
+		return rc;
 	if (given)
 		p->output = qat_arena_format(p->arena, "%s/%s", here, given);
 	else
 		p->output = qat_arena_format(p->arena, "%s/runs/%s", here, p->name);
-	free(here);
 	if (!p->output)
 		return QAT_ENOMEM;
 	node = qat_yaml_scalar_new(p->doc, "%s", p->output);
@@ -257,23 +268,55 @@ static int folder_of(const char **out, qat_arena *arena, const char *path)
 	return *out ? QAT_OK : QAT_ENOMEM;
 }
 
-int qat_pipeline_load(qat_pipeline **out, const char *path, const char *const *sets,
-		      int64_t n_sets)
+static int pipeline_new(qat_pipeline **out)
 {
 	qat_pipeline *p = calloc(1, sizeof *p);
-	int rc;
 
 	if (!p)
 		return qat_fail(QAT_ENOMEM, "out of memory");
-	rc = qat_arena_new(&p->arena);
+	*out = p;
+	return qat_arena_new(&p->arena);
+}
+
+/* The parts of what was read, as `name`. */
+static int finish(qat_pipeline *p, const char *name)
+{
+	p->file = qat_arena_text(p->arena, name);
+	return p->file ? read_parts(p) : QAT_ENOMEM;
+}
+
+int qat_pipeline_load(qat_pipeline **out, const char *path, const char *const *sets,
+		      int64_t n_sets)
+{
+	qat_pipeline *p = NULL;
+	int rc = pipeline_new(&p);
+
 	if (!rc)
 		rc = qat_yaml_load(&p->doc, path, sets, n_sets);
 	if (!rc)
 		rc = folder_of(&p->folder, p->arena, path);
-	if (!rc) {
-		p->file = qat_arena_text(p->arena, path);
-		rc = p->file ? read_parts(p) : QAT_ENOMEM;
+	if (!rc)
+		rc = finish(p, path);
+	if (rc) {
+		qat_pipeline_free(p);
+		return rc;
 	}
+	*out = p;
+	return QAT_OK;
+}
+
+int qat_pipeline_parse(qat_pipeline **out, const char *text, const char *name,
+		       const char *const *sets, int64_t n_sets)
+{
+	qat_pipeline *p = NULL;
+	int rc = pipeline_new(&p);
+
+	if (!rc)
+		rc = qat_yaml_parse(&p->doc, text, (int64_t)strlen(text), name, sets, n_sets);
+	if (!rc)
+		rc = working_folder(&p->folder, p->arena);
+	if (!rc)
+		rc = finish(p, name);
 	if (rc) {
 		qat_pipeline_free(p);
 		return rc;

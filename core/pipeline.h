@@ -93,6 +93,11 @@ typedef struct qat_pipeline {
  * names, and no data and no model. The paths in p->doc are absolute afterwards. */
 int qat_pipeline_load(qat_pipeline **out, const char *path, const char *const *sets,
 		      int64_t n_sets);
+
+/* The same of a text; `name` stands for the file in messages, the working directory for
+ * its folder. */
+int qat_pipeline_parse(qat_pipeline **out, const char *text, const char *name,
+		       const char *const *sets, int64_t n_sets);
 void qat_pipeline_free(qat_pipeline *p);
 
 /* Prints the keys of a pipeline file. */

@@ -9,7 +9,7 @@ case $top_srcdir in
 /*) completion=$top_srcdir/completions/qat-run ;;
 *) completion=$PWD/$top_srcdir/completions/qat-run ;;
 esac
-PATH=$(cd "$top_builddir/core" && pwd):$PATH
+PATH=$(cd "$top_builddir/core" && pwd):$(cd "$top_builddir/fronts" && pwd):$PATH
 export PATH completion
 mkdir "$dir/runs" "$dir/plugins" || exit 99
 for name in quantizer-int task-train; do
@@ -68,6 +68,13 @@ offers -x 'qat-run|p.yaml|--set|data' data data.train data.test
 offers -x 'qat-run|p.yaml|--set|data.te' data.test
 offers -x 'qat-run|p.yaml|--set|name|=|x'
 offers -x 'qat-run|--zzz'
+offers 'qat-train|--' --data --scheme --steps --check --set --print
+offers -x 'qat-train|m|--schem' --scheme
+offers -x 'qat-train|m|--scheme|i' int
+offers -x 'qat-train|m|--schedule|l' linear
+offers -x 'qat-train|m|--data|o' other.txt
+offers -x 'qat-compare|m|--schem' --schemes
+offers -x 'qat-compare|oth' other.txt
 exit $failed
 END
 bash --norc complete.bash || exit 1
