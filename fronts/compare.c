@@ -7,8 +7,8 @@ enum { SCHEMES_MAX = 32 };
 
 static const qat_front_option options[] = {
 	{ "data", "FILE", NULL, "text or JSON lines to judge by; may be given several times", 1 },
-	{ "schemes", "LIST", NULL, "of the weights, as in int4:32,mxfp4: names, with group sizes\n"
-	  "where they have them", 1 },
+	{ "schemes", "LIST", NULL, "of the weights, as in int4:32,mxfp4: names, with group\n"
+	  "sizes where they have them", 1 },
 	{ "train", "FILE", NULL, "to train on; may be given several times; default: the model is\n"
 	  "only rounded", 0 },
 	{ "activations", "NAME", NULL, "scheme of what comes in; default: none", 0 },
@@ -46,8 +46,8 @@ static int read_schemes(plan *p, const qat_front_given *g)
 			return qat_front_fail(QAT_EINVAL, "--schemes: more than %d", SCHEMES_MAX);
 		rc = front_scheme_read(&p->scheme[p->count], at, n, "schemes");
 		if (!rc && front_scheme_none(&p->scheme[p->count]))
-			rc = qat_front_fail(QAT_EINVAL, "--schemes: none is no scheme: the model as it "
-					    "is, and the control, are compared with in any case");
+			rc = qat_front_fail(QAT_EINVAL, "--schemes: none is no scheme: the model "
+					    "as it is is compared with in any case");
 		if (rc)
 			return rc;
 		p->count++;
@@ -119,8 +119,9 @@ static void write_judgement(FILE *out, const plan *p)
 	}
 	fputs("]\n", out);
 	for (int i = 0; p->trained && i < p->count; i++)
-		fprintf(out, "  - {task: compare, of: [qat-%s], ptq: control-ptq-%s, control: control, "
-			"data: test}\n", p->scheme[i].label, p->scheme[i].label);
+		fprintf(out, "  - {task: compare, of: [qat-%s], ptq: control-ptq-%s, "
+			"control: control, data: test}\n", p->scheme[i].label,
+			p->scheme[i].label);
 }
 
 static void write_steps(FILE *out, const plan *p)

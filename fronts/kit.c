@@ -27,8 +27,8 @@ int front_scheme_read(front_scheme *out, const char *text, size_t length, const 
 	const size_t rest = colon ? length - n - 1 : 0;
 
 	if (!n || n >= sizeof out->name || rest >= sizeof out->group || (colon && !rest))
-		return qat_front_fail(QAT_EINVAL, "--%s \"%.*s\": write a scheme, or a scheme and its "
-				      "group size, as in int4:32", option,
+		return qat_front_fail(QAT_EINVAL, "--%s \"%.*s\": write a scheme, or a scheme "
+				      "and its group size, as in int4:32", option,
 				      length < 200 ? (int)length : 200, text);
 	memset(out, 0, sizeof *out);
 	memcpy(out->name, text, n);
@@ -204,9 +204,10 @@ int front_write_data(FILE *out, const qat_front_given *g, const char *name,
 	fputs(", files: [", out);
 	for (int64_t i = 0; !rc && (file = qat_front_values(g, option, i)); i++) {
 		if (strcmp(dataset(g, file), dataset(g, first)) != 0)
-			return qat_front_fail(QAT_EINVAL, "--%s: %s is %s and %s is %s: one data set is "
-					      "read by one plugin, --dataset says which", option, first,
-					      dataset(g, first), file, dataset(g, file));
+			return qat_front_fail(QAT_EINVAL, "--%s: %s is %s and %s is %s: one data "
+					      "set is read by one plugin, --dataset says which",
+					      option, first, dataset(g, first), file,
+					      dataset(g, file));
 		fputs(i ? ", " : "", out);
 		rc = qat_front_path(out, file);
 	}

@@ -79,8 +79,8 @@ static int write_steps(FILE *out, const qat_front_given *g, int quantized, int j
 	if (judged)
 		fprintf(out, "  - {task: evaluate, of: [base, %s], data: test}\n", state);
 	if (quantized)
-		fputs("  # Codes and scales, as they were trained: the model.path of another run.\n",
-		      out);
+		fputs("  # Codes and scales, as they were trained: the model.path of another "
+		      "run.\n", out);
 	fprintf(out, "  - {task: save, from: %s, path: model}\n", state);
 	return rc;
 }
