@@ -20,9 +20,10 @@ static const qat_front_option options[] = {
 static const char usage[] =
 	"usage: qat-compare MODEL --data FILE --schemes LIST [--train FILE] [options]\n"
 	"\n"
-	"Rounds MODEL, a file, a folder or a hub name, by each scheme (ptq), and trains it for each\n"
-	"(qat). The measure is the control, trained on the same tokens in full precision, and the\n"
-	"control rounded (control-ptq): recovered is the part of that damage that training undid.\n"
+	"Rounds MODEL, a file, a folder or a hub name, by each scheme (ptq), and trains it for\n"
+	"each (qat). The measure is the control, trained on the same tokens in full precision,\n"
+	"and the control rounded (control-ptq): recovered is the part of that damage that\n"
+	"training undid.\n"
 	"\n"
 	"  qat-compare SmolLM2.gguf --data test.txt --train valid.txt \\\n"
 	"      --schemes int4:32,int3:32,mxfp4 --activations int8\n"
