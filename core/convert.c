@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <qatrun/numerics.h>
+
 #include "error.h"
 
-enum { PARTS = 3 };	/* tensors of a parameter: codes or floats, scale, zero */
+enum { PARTS = 4 };	/* tensors of a parameter: codes or floats, scale, zero, scale2 */
 
 typedef struct convert {
 	qat_context *context;
@@ -121,6 +123,11 @@ static int quantize_weight(weight_job *j, uint8_t *codes, float *scale, void *ze
 
 /* ---- tensors ---- */
 
+/* Those of a parameter in codes; NULL: its scheme has none. */
+typedef struct coded_parts {
+	qat_tensor *codes, *scale, *zero, *second;
+} coded_parts;
+
 static qat_tensor *add_tensor(convert *c, const qat_param *info, const char *suffix,
 			      uint32_t dtype, int64_t rank, int64_t rows, int64_t cols)
 {
@@ -154,8 +161,44 @@ static int finite_scales(const qat_param_state *p, const float *scale, int64_t b
 	return QAT_OK;
 }
 
-static int fill_coded(convert *c, const qat_param_state *p, const qat_scheme *s, qat_tensor *codes,
-		      qat_tensor *scale, qat_tensor *zero)
+/* Scales of the second level, which are made from the floats as quantize makes them; the
+ * others are divided by them. */
+static int split_scales(const convert *c, const qat_param_state *p, const qat_scheme *s,
+			float *second, float *scale)
+{
+	const int64_t rows = p->info.shape[0], n = qat_param_elements(&p->info);
+	const int64_t seconds = qat_scheme_seconds(s, rows), each = n / seconds;
+	float *x = malloc((size_t)n * sizeof *x);
+	int rc = x ? qat_state_read(c->state, p, x) : qat_fail(QAT_ENOMEM, "convert: out of memory");
+
+	for (int64_t k = 0; k < seconds && !rc; k++) {
+		qat_block_stats b;
+
+		qat_stats_init(&b);
+		for (int64_t i = k * each; i < (k + 1) * each; i++)
+			qat_stats_add(&b, x[i]);
+		second[k] = qat_second_scale(s, b.amax, b.bad);
+	}
+	if (!rc)
+		qat_scales_split(scale, second, seconds,
+				 qat_scheme_blocks(s, rows, p->info.shape[1]));
+	free(x);
+	return rc;
+}
+
+static int allocate_parts(const coded_parts *to)
+{
+	int rc = allocate(to->codes);
+
+	if (!rc)
+		rc = allocate(to->scale);
+	if (!rc && to->zero)
+		rc = allocate(to->zero);
+	return rc || !to->second ? rc : allocate(to->second);
+}
+
+static int fill_coded(convert *c, const qat_param_state *p, const qat_scheme *s,
+		      const coded_parts *to)
 {
 	weight_job j = { .c = c, .p = p, .scheme = s,
 			 .set = { sizeof(qat_scheme_set), -1, 1, &s } };
@@ -163,21 +206,20 @@ static int fill_coded(convert *c, const qat_param_state *p, const qat_scheme *s,
 	const int64_t blocks = qat_scheme_blocks(s, rows, cols);
 	uint8_t *plain = malloc((size_t)(rows * cols));
 	float *scales = malloc((size_t)blocks * sizeof *scales);
-	int rc = plain && scales ? allocate(codes) : qat_fail(QAT_ENOMEM, "convert: out of memory");
+	int rc = plain && scales ? allocate_parts(to)
+				 : qat_fail(QAT_ENOMEM, "convert: out of memory");
 
 	if (!rc)
-		rc = allocate(scale);
-	if (!rc && zero)
-		rc = allocate(zero);
-	if (!rc)
-		rc = quantize_weight(&j, plain, scales, zero ? zero->data : NULL);
+		rc = quantize_weight(&j, plain, scales, to->zero ? to->zero->data : NULL);
 	if (!rc)
 		rc = finite_scales(p, scales, blocks);
+	if (!rc && to->second)
+		rc = split_scales(c, p, s, to->second->data, scales);
 	if (!rc) {
 		for (int64_t r = 0; r < rows; r++)
-			qat_pack_row((uint8_t *)codes->data + r * codes->shape[1],
+			qat_pack_row((uint8_t *)to->codes->data + r * to->codes->shape[1],
 				     plain + r * cols, s->bits, cols);
-		qat_scales_store(scale->data, scales, (uint32_t)s->scale_format, blocks);
+		qat_scales_store(to->scale->data, scales, (uint32_t)s->scale_format, blocks);
 	}
 	free(plain);
 	free(scales);
@@ -185,11 +227,10 @@ static int fill_coded(convert *c, const qat_param_state *p, const qat_scheme *s,
 }
 
 /* A parameter that is held under the very scheme already: its tensors as they are. */
-static int copy_coded(const qat_param_state *p, qat_tensor *codes, qat_tensor *scale,
-		      qat_tensor *zero)
+static int copy_coded(const qat_param_state *p, const coded_parts *parts)
 {
-	const qat_tensor *from[PARTS] = { &p->at, &p->scale, &p->zero };
-	qat_tensor *to[PARTS] = { codes, scale, zero };
+	const qat_tensor *from[PARTS] = { &p->at, &p->scale, &p->zero, &p->second };
+	qat_tensor *to[PARTS] = { parts->codes, parts->scale, parts->zero, parts->second };
 
 	for (int i = 0; i < PARTS; i++) {
 		if (!to[i])
@@ -206,18 +247,21 @@ static int add_coded(convert *c, const qat_param_state *p, const qat_scheme *s, 
 	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
 	const int64_t sr = s->block_rows ? rows / s->block_rows : 1;
 	const int64_t sc = s->block_cols ? cols / s->block_cols : 1;
-	qat_tensor *codes = add_tensor(c, &p->info, "codes", QAT_U8, 2, rows,
-				       qat_packed_row(s->bits, cols));
-	qat_tensor *scale = add_tensor(c, &p->info, "scale", (uint32_t)s->scale_format, 2, sr, sc);
-	qat_tensor *zero = s->zero ? add_tensor(c, &p->info, "zero", qat_zero_dtype(s), 2, sr, sc)
-				   : NULL;
+	const int64_t seconds = qat_scheme_seconds(s, rows);
+	coded_parts to = { NULL };
 
+	to.codes = add_tensor(c, &p->info, "codes", QAT_U8, 2, rows, qat_packed_row(s->bits, cols));
+	to.scale = add_tensor(c, &p->info, "scale", (uint32_t)s->scale_format, 2, sr, sc);
+	if (s->zero)
+		to.zero = add_tensor(c, &p->info, "zero", qat_zero_dtype(s), 2, sr, sc);
+	if (seconds)
+		to.second = add_tensor(c, &p->info, "scale2", QAT_F32, 2, seconds, 1);
 	c->coded[c->n_coded] = p->info.name;
 	c->coded_scheme[c->n_coded++] = s;
 	if (!values)
 		return QAT_OK;
-	return p->codes && qat_scheme_same(p->codes, s) ? copy_coded(p, codes, scale, zero)
-				 : fill_coded(c, p, s, codes, scale, zero);
+	return p->codes && qat_scheme_same(p->codes, s) ? copy_coded(p, &to)
+							: fill_coded(c, p, s, &to);
 }
 
 static int add_floats(convert *c, const qat_param_state *p, int values)

@@ -45,20 +45,28 @@ static void like(qat_value *v, const qat_value *x, uint32_t dtype)
 	memcpy(v->shape, x->shape, sizeof v->shape);
 }
 
-/* Scales of input `scale` and zero points after them, if there, fit the blocks that
- * scheme s has in input x. */
-static int scales_fit(const qat_ir *g, const qat_node *n, const qat_scheme_set *set, int64_t x,
-		      int64_t scale)
+/* Scales of input `scale` and zero points after them, if there, fit blocks of
+ * block_rows x block_cols in input x. */
+static int blocks_fit(const qat_ir *g, const qat_node *n, int64_t x, int64_t scale,
+		      int64_t block_rows, int64_t block_cols)
 {
 	const qat_value *v = in(g, n, x), *a = in(g, n, scale), *z = in(g, n, scale + 1);
-	const qat_scheme *s = set->schemes[0];
-	const int64_t rows = s->block_rows ? s->block_rows : v->shape[0];
-	const int64_t cols = s->block_cols ? s->block_cols : v->shape[1];
+	const int64_t rows = block_rows ? block_rows : v->shape[0];
+	const int64_t cols = block_cols ? block_cols : v->shape[1];
 
 	if (v->rank != 2 || v->shape[0] % rows || v->shape[1] % cols)
 		return 0;
 	return a && a->rank == 2 && a->shape[0] == v->shape[0] / rows &&
 	       a->shape[1] == v->shape[1] / cols && (!z || same(a, z));
+}
+
+/* The same for the blocks that the set's schemes have. */
+static int scales_fit(const qat_ir *g, const qat_node *n, const qat_scheme_set *set, int64_t x,
+		      int64_t scale)
+{
+	const qat_scheme *s = set->schemes[0];
+
+	return blocks_fit(g, n, x, scale, s->block_rows, s->block_cols);
 }
 
 static int64_t tokens(const qat_ir *g)
@@ -130,10 +138,13 @@ static int shape_quantize(const qat_ir *g, const qat_node *n, qat_value *out)
 		return qat_fail(QAT_EINVAL, "%s: blocks of %lld x %lld do not divide %lld x %lld",
 				n->name, (long long)rows, (long long)cols, (long long)x->shape[0],
 				(long long)x->shape[1]);
-	if (in(g, n, 1) && !scales_fit(g, n, n->schemes[0], 0, 1))
+	if (s->scale_rule == QAT_SCALE_TWO_LEVEL && s->second_rows &&
+	    (s->second_rows < 0 || x->shape[0] % s->second_rows))
+		return wrong(n, "scales of the second level do not divide the rows");
+	if (in(g, n, 1) && !blocks_fit(g, n, 0, 1, qat_range_rows(s), qat_range_cols(s)))
 		return wrong(n, "the scale does not fit the blocks");
 	matrix(&out[0], s->grid == QAT_GRID_UNIFORM ? QAT_I8 : QAT_U8, x->shape[0], x->shape[1]);
-	if (!in(g, n, 1)) {
+	if (!in(g, n, 1) || s->scale_rule == QAT_SCALE_TWO_LEVEL) {
 		matrix(&out[1], QAT_F32, x->shape[0] / rows, x->shape[1] / cols);
 		if (s->zero)
 			matrix(&out[2], s->zero == QAT_ZERO_INT ? QAT_I8 : QAT_F32,

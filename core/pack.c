@@ -62,13 +62,33 @@ uint32_t qat_zero_dtype(const qat_scheme *s)
 	return s->zero == QAT_ZERO_INT ? QAT_I8 : QAT_F32;
 }
 
+int64_t qat_scheme_seconds(const qat_scheme *s, int64_t rows)
+{
+	if (s->scale_rule != QAT_SCALE_TWO_LEVEL)
+		return 0;
+	return s->second_rows ? rows / s->second_rows : 1;
+}
+
+void qat_scales_split(float *scale, const float *second, int64_t seconds, int64_t n)
+{
+	for (int64_t i = 0; seconds && i < n; i++)
+		scale[i] /= second[i / (n / seconds)];
+}
+
+void qat_scales_join(float *scale, const float *second, int64_t seconds, int64_t n)
+{
+	for (int64_t i = 0; seconds && i < n; i++)
+		scale[i] *= second[i / (n / seconds)];
+}
+
 /* E4M3 has no infinity: NaN is 0x7f. */
 static uint8_t to_e4m3(float x)
 {
 	static const qat_scheme e4m3 = { .ebits = 4, .mbits = 3 };
+	const float a = fabsf(qat_round_e4m3(x));
 	const uint8_t sign = (uint8_t)(qat_f32_bits(x) >> 31 << 7);
 
-	return x != x ? 0x7f : (uint8_t)(sign | qat_float_pattern(&e4m3, fabsf(x)));
+	return x != x ? 0x7f : (uint8_t)(sign | qat_float_pattern(&e4m3, a));
 }
 
 static float from_e4m3(uint8_t b)
@@ -118,5 +138,6 @@ int qat_scheme_same(const qat_scheme *a, const qat_scheme *b)
 	       a->mbits == b->mbits && a->qmin == b->qmin && a->qmax == b->qmax &&
 	       a->block_rows == b->block_rows && a->block_cols == b->block_cols &&
 	       a->scale_format == b->scale_format && a->scale_rule == b->scale_rule &&
-	       a->zero == b->zero && a->divisor == b->divisor && a->range == b->range;
+	       a->zero == b->zero && a->divisor == b->divisor && a->range == b->range &&
+	       a->second_rows == b->second_rows;
 }

@@ -108,10 +108,13 @@ static const quantized *find_made(const prepare *p, int64_t v, const qat_scheme_
 	return NULL;
 }
 
-static int64_t blocks_of(const qat_scheme *s, const qat_value *x)
+/* How many ranges x has, down and across. */
+static void ranges_of(int64_t out[2], const qat_scheme *s, const qat_value *x)
 {
-	return (s->block_rows ? x->shape[0] / s->block_rows : 1) *
-	       (s->block_cols ? x->shape[1] / s->block_cols : 1);
+	const int64_t rows = qat_range_rows(s), cols = qat_range_cols(s);
+
+	out[0] = rows ? x->shape[0] / rows : 1;
+	out[1] = cols ? x->shape[1] / cols : 1;
 }
 
 static int is_static(const qat_scheme_set *set)
@@ -126,10 +129,10 @@ static int range_params(prepare *p, int64_t in[3], const qat_value *x,
 			const qat_scheme_set *set, int32_t site, int which)
 {
 	const qat_scheme *s = set->schemes[0];
-	const int64_t blocks[] = { s->block_rows ? x->shape[0] / s->block_rows : 1,
-				   s->block_cols ? x->shape[1] / s->block_cols : 1 };
+	int64_t blocks[2];
 	char name[512];
 
+	ranges_of(blocks, s, x);
 	snprintf(name, sizeof name, "%s.%s.scale", p->to->sites[site], port_names[which]);
 	in[1] = qat_ir_param(p->to, name, QAT_F32, 2, blocks);
 	if (s->zero) {
@@ -147,12 +150,13 @@ static int observe(prepare *p, int64_t v, const qat_scheme_set *set, int32_t sit
 	const qat_value *x = p->to->graph.values[v];
 	const qat_ir_extra extra = { .schemes = { set }, .site = site + 1 };
 	qat_value range = { .dtype = QAT_F32, .role = QAT_ROLE_STATE, .rank = 2,
-			    .shape = { blocks_of(set->schemes[0], x), 2 }, .node = QAT_NONE,
-			    .alias = QAT_NONE };
-	int64_t in[2], out[QAT_MAX_OUT];
+			    .shape = { 0, 2 }, .node = QAT_NONE, .alias = QAT_NONE };
+	int64_t in[2], out[QAT_MAX_OUT], ranges[2];
 
 	if (find_made(p, v, set))
 		return QAT_OK;
+	ranges_of(ranges, set->schemes[0], x);
+	range.shape[0] = ranges[0] * ranges[1];
 	in[0] = v;
 	in[1] = qat_ir_value(p->to, &range);
 	if (in[1] < 0 || qat_ir_node(p->to, QAT_OP_OBSERVE, &attr, 2, in, out, &extra) < 0)
@@ -180,7 +184,7 @@ static int quantize(prepare *p, int64_t out[QAT_MAX_OUT], int64_t v, const qat_s
 	rc = qat_ir_node(p->to, QAT_OP_QUANTIZE, &attr, 3, in, out, &extra);
 	if (rc < 0)
 		return (int)rc;
-	if (is_static(set)) {
+	if (is_static(set) && out[1] == QAT_NONE) {
 		out[1] = in[1];
 		out[2] = in[2];
 	}

@@ -27,11 +27,12 @@ static int ranges_of(qat_session *x, const qat_node *n, qat_tensor *scale, qat_t
 		const qat_block_stats stats = { .amax = amax, .extreme = -lo > hi ? lo : hi,
 						.lo = lo, .hi = hi,
 						.bad = !(lo <= hi && isfinite(lo) && isfinite(hi)) };
-		float z;
+		float z = 0.0f;
 
 		if (stats.bad)
 			rc = qat_fail(QAT_ENUMERIC, "%s: no finite range was seen", n->name);
-		((float *)scale->data)[b] = qat_block_scale(s, &stats, &z);
+		((float *)scale->data)[b] = s->scale_rule == QAT_SCALE_TWO_LEVEL
+			? qat_second_scale(s, amax, 0) : qat_block_scale(s, &stats, &z);
 		if (s->zero == QAT_ZERO_INT)
 			((int8_t *)zero->data)[b] = (int8_t)z;
 		else

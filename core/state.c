@@ -115,7 +115,7 @@ static int check_blocks(const qat_state *s, const qat_param_state *p)
 	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
 
 	if (p->info.rank != 2 || (c->block_rows && rows % c->block_rows) ||
-	    (c->block_cols && cols % c->block_cols))
+	    (c->block_cols && cols % c->block_cols) || (c->second_rows && rows % c->second_rows))
 		return qat_fail(QAT_EFORMAT, "%s: %s: its scheme's blocks do not divide it",
 				s->path, p->info.name);
 	return QAT_OK;
@@ -134,6 +134,9 @@ static int find_codes(const qat_state *s, qat_param_state *p)
 		rc = find_extra(s, p, "scale", blocks, (uint32_t)c->scale_format, &p->scale);
 	if (!rc && c->zero)
 		rc = find_extra(s, p, "zero", blocks, qat_zero_dtype(c), &p->zero);
+	if (!rc && qat_scheme_seconds(c, p->info.shape[0]))
+		rc = find_extra(s, p, "scale2", qat_scheme_seconds(c, p->info.shape[0]), QAT_F32,
+				&p->second);
 	return rc;
 }
 
@@ -419,9 +422,18 @@ int qat_state_codes(const qat_state *s, const qat_param_state *p, uint8_t *out)
 
 int qat_state_scale(const qat_state *s, const qat_param_state *p, float *out)
 {
+	const int64_t rows = p->info.shape[0];
+	const int64_t blocks = qat_scheme_blocks(p->codes, rows, p->info.shape[1]);
+	const int64_t seconds = qat_scheme_seconds(p->codes, rows);
+	float *second = malloc((size_t)(seconds + 1) * sizeof *second);
+
 	(void)s;
-	qat_scales_load(out, p->scale.data, (uint32_t)p->codes->scale_format,
-			qat_scheme_blocks(p->codes, p->info.shape[0], p->info.shape[1]));
+	if (!second)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);
+	qat_scales_load(out, p->scale.data, (uint32_t)p->codes->scale_format, blocks);
+	qat_scales_load(second, p->second.data, QAT_F32, seconds);
+	qat_scales_join(out, second, seconds, blocks);
+	free(second);
 	return QAT_OK;
 }
 
@@ -457,20 +469,21 @@ static int decode(const qat_state *s, const qat_param_state *p, float *out)
 	const int64_t stride = qat_packed_row(p->codes->bits, cols);
 	uint8_t *codes = malloc((size_t)cols);
 	float *scale = malloc((size_t)qat_scheme_blocks(p->codes, rows, cols) * sizeof *scale);
+	int rc;
 
 	if (!codes || !scale) {
 		free(codes);
 		free(scale);
 		return qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);
 	}
-	qat_state_scale(s, p, scale);
-	for (int64_t r = 0; r < rows; r++) {
+	rc = qat_state_scale(s, p, scale);
+	for (int64_t r = 0; r < rows && !rc; r++) {
 		qat_unpack_row(codes, (const uint8_t *)p->at.data + r * stride, p->codes, cols);
 		decode_row(p, codes, scale, r, out + r * cols);
 	}
 	free(codes);
 	free(scale);
-	return QAT_OK;
+	return rc;
 }
 
 int qat_state_read(const qat_state *s, const qat_param_state *p, float *out)

@@ -25,6 +25,7 @@ typedef struct qat_param_state {
 	const qat_scheme *codes;	/* held as codes under this scheme, NULL: floats */
 	qat_tensor at;			/* in the file; data NULL: read() or random */
 	qat_tensor scale, zero;		/* with codes: as stored */
+	qat_tensor second;		/* scales of the second level, where there are two */
 	int64_t index;
 } qat_param_state;
 
@@ -92,10 +93,17 @@ int qat_scheme_same(const qat_scheme *a, const qat_scheme *b);
 int64_t qat_scheme_blocks(const qat_scheme *s, int64_t rows, int64_t cols);
 uint32_t qat_code_dtype(const qat_scheme *s);
 uint32_t qat_zero_dtype(const qat_scheme *s);
+/* How many scales of the second level, 0: the scheme has one level. */
+int64_t qat_scheme_seconds(const qat_scheme *s, int64_t rows);
 
 /* Scales between f32 in memory and their stored format; n of them. */
 void qat_scales_store(void *out, const float *scale, uint32_t format, int64_t n);
 void qat_scales_load(float *out, const void *stored, uint32_t format, int64_t n);
+/* In memory a scale is fl(b S); stored are b and S. Scales of blocks [rows, per_row of
+ * them] with `seconds` scales S, one for rows / seconds: divided by S, which gives b but
+ * for the last bits, that storing b rounds away; and multiplied by it. */
+void qat_scales_split(float *scale, const float *second, int64_t seconds, int64_t n);
+void qat_scales_join(float *scale, const float *second, int64_t seconds, int64_t n);
 
 /* ---- the state document: what a checkpoint says beyond its tensors ---- */
 typedef struct qat_state_doc {

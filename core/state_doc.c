@@ -48,6 +48,8 @@ static json_t *scheme_to_json(const qat_scheme *s)
 		memcpy(&v, (const char *)s + fields[i].offset, sizeof v);
 		json_object_set_new(o, fields[i].key, json_integer(v));
 	}
+	if (o && s->scale_rule == QAT_SCALE_TWO_LEVEL)
+		json_object_set_new(o, "second_rows", json_integer(s->second_rows));
 	if (o && s->grid == QAT_GRID_TABLE) {
 		json_t *table = json_array();
 
@@ -158,6 +160,9 @@ static int check_scheme(const reader *r, const qat_scheme *s)
 	if (s->grid == QAT_GRID_UNIFORM &&
 	    (s->qmin > 0 || s->qmax < 1 || s->qmax >= 1 << (s->bits - 1) || s->qmin < -(1 << (s->bits - 1))))
 		return bad(r, "a scheme's range does not fit its bits");
+	if (s->scale_rule == QAT_SCALE_TWO_LEVEL &&
+	    (s->grid != QAT_GRID_FLOAT || s->scale_format != QAT_E4M3 || s->second_rows < 0))
+		return bad(r, "a scheme's scales of two levels are impossible");
 	if ((s->scale_rule == QAT_SCALE_ABSMAX || s->scale_rule == QAT_SCALE_SIGNED) &&
 	    !(s->divisor >= (s->scale_rule == QAT_SCALE_SIGNED ? -1e6 : 1e-3) &&
 	      s->divisor <= 1e6 && s->divisor != 0.0))
@@ -185,6 +190,10 @@ static int read_scheme(const reader *r, qat_scheme *s, const json_t *o)
 		return bad(r, "a scheme's block_rows or block_cols is not an integer");
 	s->block_rows = json_integer_value(json_object_get(o, "block_rows"));
 	s->block_cols = json_integer_value(json_object_get(o, "block_cols"));
+	if (s->scale_rule == QAT_SCALE_TWO_LEVEL &&
+	    !json_is_integer(json_object_get(o, "second_rows")))
+		return bad(r, "a scheme's second_rows is not an integer");
+	s->second_rows = json_integer_value(json_object_get(o, "second_rows"));
 	s->divisor = json_number_value(json_object_get(o, "divisor"));
 	s->largest = (float)json_number_value(json_object_get(o, "largest"));
 	s->name = qat_arena_text(r->arena, json_string_value(json_object_get(o, "quantizer")));

@@ -208,7 +208,7 @@ static void check_site(subject *x)
 		must(x->q->scheme(x->self, x->site, i, &again) == QAT_OK);
 		must(!memcmp(&again.numerics, &s.numerics,
 			     offsetof(qat_scheme, name) - offsetof(qat_scheme, numerics)));
-		if (s.scale_rule == QAT_SCALE_TWO_LEVEL || s.range != QAT_RANGE_DYNAMIC)
+		if (s.range != QAT_RANGE_DYNAMIC)
 			continue;
 		check_codes(x, 1.0f);
 		check_codes(x, 3e-5f);

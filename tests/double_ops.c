@@ -47,7 +47,8 @@ static int64_t block_of(const qat_scheme *s, const qat_value *v, int64_t i)
 static void hold(doubles *d, const qat_node *n, const kit *k, const kit_result *r)
 {
 	const qat_scheme *s = n->schemes[0]->schemes[0];
-	const int64_t id = n->out[0], given = n->n_in > 1 ? n->in[1] : QAT_NONE;
+	const int64_t id = n->out[0], made = n->out[1];
+	const int64_t given = made == QAT_NONE && n->n_in > 1 ? n->in[1] : QAT_NONE;
 	const int64_t zero_id = given != QAT_NONE && n->n_in > 2 ? n->in[2] : n->out[2];
 	const qat_value *v = d->g->values[id];
 	const float *scale = given != QAT_NONE ? k->content[given] : r->data[n->out[1]];

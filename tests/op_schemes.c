@@ -42,6 +42,15 @@ static const variant variants[] = {
 	{ "mxfp4", { "scale_rule", "gradient" }, { CEIL, 1 } },
 	{ "mxfp4", { "scale_rule", "gradient" }, { EVEN, 1 } },
 	{ "mxfp4", { "scale_rule", "gradient" }, { FLOOR, 1 } },
+	{ "mxfp6", { "element", "scale_rule", "gradient" }, { 0, EVEN, 1 } },
+	{ "mxfp6", { "element", "scale_rule", "gradient" }, { 1, FLOOR, 1 } },
+	{ "mxfp8", { "element", "scale_rule", "gradient" }, { 0, CEIL, 1 } },
+	{ "mxfp8", { "element", "scale_rule", "gradient" }, { 1, EVEN, 1 } },
+	{ "fp8", { "element", "granularity" }, { 1, 1 } },
+	{ "fp8", { "scale_format" }, { BF16 } },
+	{ "fp8", { "dynamic" }, { 0 } },
+	{ "nvfp4", { "gradient" }, { 1 } },
+	{ "nvfp4", { "dynamic", "gradient" }, { 0, 1 } },
 };
 
 static const float quantiles[16] = {
@@ -55,15 +64,6 @@ static const float quantiles[16] = {
 #define ROWS COMMON, .block_rows = 1
 
 static const entry others[] = {
-	{ "e4m3 row", { ROWS, .grid = QAT_GRID_FLOAT, .bits = 8, .ebits = 4, .mbits = 3,
-			.emax = 8, .largest = 448, .scale_format = QAT_F32,
-			.scale_rule = QAT_SCALE_ABSMAX, .divisor = 448 } },
-	{ "e5m2 pow2", { ROWS, .grid = QAT_GRID_FLOAT, .bits = 8, .ebits = 5, .mbits = 2,
-			 .emax = 15, .largest = 57344, .block_cols = 32,
-			 .scale_format = QAT_E8M0, .scale_rule = QAT_SCALE_POW2_FLOOR } },
-	{ "e2m3 pow2", { ROWS, .grid = QAT_GRID_FLOAT, .bits = 6, .ebits = 2, .mbits = 3,
-			 .emax = 2, .largest = 7.5f, .block_cols = 32,
-			 .scale_format = QAT_E8M0, .scale_rule = QAT_SCALE_POW2_EVEN } },
 	{ "e2m1 e4m3 scale", { ROWS, .grid = QAT_GRID_FLOAT, .bits = 4, .ebits = 2,
 			       .mbits = 1, .emax = 2, .largest = 6, .block_cols = 16,
 			       .scale_format = QAT_E4M3, .scale_rule = QAT_SCALE_ABSMAX,
@@ -139,8 +139,10 @@ static int gather(entry *out, const qat_site *site)
 typedef struct coded {
 	uint8_t *codes;
 	float *scale, *fzero;
+	float *second;			/* of the second level: what is given of two */
 	int8_t *zero;
 	int64_t s, g;			/* blocks */
+	int64_t seconds;
 } coded;
 
 static void *room(int64_t n, size_t size)
@@ -161,6 +163,8 @@ static void encode_block(coded *k, const qat_scheme *s, const float *x, int64_t 
 	int inside;
 
 	qat_stats_init(&stats);
+	if (s->scale_rule == QAT_SCALE_TWO_LEVEL)
+		stats.second = k->second[b / k->g * br / (rows / k->seconds)];
 	for (int64_t i = 0; i < br * bc; i++)
 		qat_stats_add(&stats, x[first + i / bc * cols + i % bc]);
 	k->scale[b] = qat_block_scale(s, &stats, &zero);
@@ -173,11 +177,28 @@ static void encode_block(coded *k, const qat_scheme *s, const float *x, int64_t 
 	}
 }
 
+static void encode_second(coded *k, const qat_scheme *s, const float *x, int64_t n)
+{
+	const int64_t each = n / k->seconds;
+
+	for (int64_t b = 0; b < k->seconds; b++) {
+		qat_block_stats stats;
+
+		qat_stats_init(&stats);
+		for (int64_t i = b * each; i < (b + 1) * each; i++)
+			qat_stats_add(&stats, x[i]);
+		k->second[b] = qat_second_scale(s, stats.amax, stats.bad);
+	}
+}
+
 static coded encode(const qat_scheme *s, const float *x, int64_t rows, int64_t cols)
 {
 	coded k = { .s = s->block_rows ? rows / s->block_rows : 1,
-		    .g = s->block_cols ? cols / s->block_cols : 1 };
+		    .g = s->block_cols ? cols / s->block_cols : 1,
+		    .seconds = s->second_rows ? rows / s->second_rows : 1 };
 
+	k.second = room(k.seconds, sizeof(float));
+	encode_second(&k, s, x, rows * cols);
 	k.codes = room(rows * cols, 1);
 	k.scale = room(k.s * k.g, sizeof(float));
 	k.fzero = room(k.s * k.g, sizeof(float));
@@ -192,6 +213,7 @@ static void coded_free(coded *k)
 	free(k->codes);
 	free(k->scale);
 	free(k->fzero);
+	free(k->second);
 	free(k->zero);
 }
 
@@ -262,12 +284,18 @@ static void finish(maker *m, op_case *c)
 		free(c->in[i].data);
 }
 
+/* Scales of two levels: rows are one another's where all of them share the second. */
+static int by_rows(const qat_scheme *s, uint32_t op)
+{
+	return op != QAT_OP_QUANTIZE || s->scale_rule != QAT_SCALE_TWO_LEVEL || s->second_rows;
+}
+
 static op_case new_case(uint32_t op, const entry *e, int64_t rows, int64_t cols, uint32_t type,
 			const char *note)
 {
 	op_case c = { .op = op, .precision = QAT_F32, .schemes = { &e->s },
 		      .batch = rows % 2 ? 1 : 2, .length = rows % 2 ? rows : rows / 2,
-		      .by_rows = e->s.block_rows == 1 };
+		      .by_rows = e->s.block_rows == 1 && by_rows(&e->s, op) };
 
 	snprintf(c.name, sizeof c.name, "%s [%s] %lldx%lld %s %s", qat_op_info(op)->name, e->name,
 		 (long long)rows, (long long)cols, type == QAT_BF16 ? "bf16" : "f32", note);
@@ -321,6 +349,10 @@ static void given_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 		c.bad = v > 1;
 		put_codes(&c, 0, &e->s, &k, rows, cols, 1);
 		free(c.in[0].data);
+		if (e->s.scale_rule == QAT_SCALE_TWO_LEVEL) {
+			free(c.in[1].data);
+			put(&c, 1, QAT_F32, k.seconds, 1, k.second, e->s.second_rows == 1);
+		}
 		put_floats(&c, 0, QAT_F32, rows, cols, x, 1);
 		coded_free(&k);
 		free(y);
@@ -372,8 +404,8 @@ static void observe_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 	for (int v = 0; v < 3; v++) {
 		op_case c = new_case(QAT_OP_OBSERVE, e, rows, cols, QAT_F32, "");
 		float *x = spoiled(m, rows * cols, v == 2 ? BAD_NAN : KIT_NORMAL);
-		const int64_t s = e->s.block_rows ? rows / e->s.block_rows : 1;
-		const int64_t n = s * (e->s.block_cols ? cols / e->s.block_cols : 1);
+		const int64_t br = qat_range_rows(&e->s), bc = qat_range_cols(&e->s);
+		const int64_t n = (br ? rows / br : 1) * (bc ? cols / bc : 1);
 		float *range = room(2 * n, sizeof *range);
 
 		for (int64_t i = 0; i < n; i++) {

@@ -435,6 +435,12 @@ static const variant variants[] = {
 	{ "int4", { "divisor", "group_size" }, { 2, 8 } },
 	{ "mxfp4", { NULL }, { 0 } },
 	{ "mxfp4", { "gradient" }, { 1 } },
+	{ "mxfp6", { "element", "gradient" }, { 1, 1 } },
+	{ "mxfp8", { "element", "gradient" }, { 0, 1 } },
+	{ "fp8", { NULL }, { 0 } },
+	{ "fp8", { "element", "dynamic" }, { 1, 0 } },
+	{ "nvfp4", { NULL }, { 0 } },
+	{ "nvfp4", { "gradient", "dynamic" }, { 1, 0 } },
 	{ "int8", { "dynamic" }, { 0 } },
 };
 

@@ -107,6 +107,14 @@ for rule in floor ceil even; do
 	place mxfp4-$rule llama "{quantizer: mxfp4, scale_rule: $rule}" \
 		"{quantizer: mxfp4, scale_rule: $rule}"
 done
+place mxfp6 llama '{quantizer: mxfp6}' '{quantizer: mxfp6, element: e3m2, scale_rule: even}'
+place mxfp8 gpt2 '{quantizer: mxfp8, scale_rule: ceil}' '{quantizer: mxfp8, element: e5m2}'
+place fp8 llama '{quantizer: fp8}' '{quantizer: fp8}'
+place fp8-static llama '{quantizer: fp8, granularity: tensor, scale_format: bf16}' \
+	'{quantizer: fp8, element: e5m2, dynamic: false}'
+place nvfp4 llama '{quantizer: nvfp4, gradient: ste_clipped}' '{quantizer: nvfp4}'
+place nvfp4-static gpt2 '{quantizer: nvfp4}' '{quantizer: nvfp4, dynamic: false}'
+place nvfp4-mxfp8 llama '{quantizer: nvfp4}' '{quantizer: mxfp8}'
 place weight-only llama "$group"
 place int2-lohi-inputs llama '{quantizer: int2, group_size: 32, divisor: full}' \
 	'{quantizer: int8, granularity: token, symmetric: false}'
@@ -134,4 +142,8 @@ schemes="{w: $group, x: $token}"
 sites="{deploy: [{match: \"$linear\", weight: w, input: x}, {match: \"layers.*.attn\",
   weight: w, kv: x}]}"
 parity cache llama
+schemes="{w: {quantizer: nvfp4}, x: {quantizer: nvfp4}, kv: {quantizer: fp8, dynamic: false}}"
+sites="{deploy: [{match: \"$linear\", weight: w, input: x}, {match: lm_head, weight: w},
+  {match: \"layers.*.attn\", kv: kv}]}"
+parity cache-fp8 llama
 finish

@@ -145,6 +145,10 @@ bits channel '8 + 32 * 896 / 61440' '{w: {quantizer: int8}}' "{$all}"
 bits lohi '3 + (32 + 8) / 16' '{w: {quantizer: int3, group_size: 16, symmetric: false}}' "{$all}"
 bits half '4 + 16 / 32' '{w: {quantizer: int4, group_size: 32, scale_format: f16}}' "{$all}"
 bits mxfp4 '4 + 8 / 32' '{w: {quantizer: mxfp4}}' "{$all}"
+bits mxfp6 '6 + 8 / 32' '{w: {quantizer: mxfp6}}' "{$all}"
+bits mxfp8 '8 + 8 / 32' '{w: {quantizer: mxfp8, element: e5m2}}' "{$all}"
+bits fp8 '8 + 32 * 14 / 61440' '{w: {quantizer: fp8, granularity: tensor}}' "{$all}"
+bits nvfp4 '4 + 8 / 16 + 32 * 14 / 61440' '{w: {quantizer: nvfp4}}' "{$all}"
 bits tensor '8 + 32 * 14 / 61440' '{w: {quantizer: int8, granularity: tensor}}' "{$all}"
 bits inputs null '{x: {quantizer: int8}}' '{match: "layers.*.{attn,mlp}", input: x}'
 finish

@@ -90,8 +90,8 @@ static int run_quantize(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 		rt->bad_node = s->node;
 	if (s->u.quantize.packed)
 		qat_qmm_pack(cpu->dense, &s->u.quantize.plan, s->u.quantize.packed, a->codes,
-			     a->given_scale ? a->given_scale : a->scale,
-			     a->given_scale ? a->given_zero : a->zero);
+			     a->scale ? a->scale : a->given_scale,
+			     a->scale ? a->zero : a->given_zero);
 	return QAT_OK;
 }
 
@@ -294,8 +294,8 @@ static float element(qat_src x, int64_t i)
 static int run_observe(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
 	const qat_cpu_observe *o = &s->u.observe;
-	const int64_t block_rows = o->scheme->block_rows ? o->scheme->block_rows : o->rows;
-	const int64_t block_cols = o->scheme->block_cols ? o->scheme->block_cols : o->cols;
+	const int64_t rows = qat_range_rows(o->scheme), cols = qat_range_cols(o->scheme);
+	const int64_t block_rows = rows ? rows : o->rows, block_cols = cols ? cols : o->cols;
 	const int64_t groups = o->cols / block_cols;
 
 	(void)cpu;

@@ -28,8 +28,8 @@ static const char *refused(const qat_scheme *s)
 {
 	if (s->rounding != QAT_ROUND_NEAREST_EVEN)
 		return "stochastic rounding is not in the reference";
-	if (s->scale_rule < QAT_SCALE_ABSMAX || s->scale_rule >= QAT_SCALE_TWO_LEVEL)
-		return "two-level scales are not in the reference";
+	if (s->scale_rule < QAT_SCALE_ABSMAX || s->scale_rule > QAT_SCALE_TWO_LEVEL)
+		return "the scheme's scale rule is not in the reference";
 	if (s->grid == QAT_GRID_TABLE && !s->table)
 		return "the scheme's grid is a table that it does not have";
 	return NULL;
@@ -97,18 +97,39 @@ static void set_bit(const ref_view *mask, int64_t row, int64_t col)
 	((uint8_t *)mask->data)[row * mask->cols + col / 8] |= (uint8_t)(1u << col % 8);
 }
 
+/* The scale of the second level that block k has: given, or from all elements under it.
+ * *at is where `second` was made for before, -1: nowhere. */
+static float second_scale(const ref_call *c, const blocks *b, int64_t k, int64_t *at, float second)
+{
+	const ref_view *x = &c->in[0];
+	const int64_t rows = b->s->second_rows ? b->s->second_rows : x->rows;
+	const int64_t group = k / b->groups * b->rows / rows;
+	qat_block_stats stats;
+
+	if (b->s->scale_rule != QAT_SCALE_TWO_LEVEL || *at == group)
+		return second;
+	*at = group;
+	if (c->in[1].data)
+		return ref_float(&c->in[1], group);
+	qat_stats_init(&stats);
+	for (int64_t i = group * rows * x->cols; i < (group + 1) * rows * x->cols; i++)
+		qat_stats_add(&stats, ref_float(x, i));
+	return qat_second_scale(b->s, stats.amax, stats.bad);
+}
+
 /* Scale and zero point of block k: given, or from its elements and then stored. */
-static float block_scale(ref_call *c, const blocks *b, int64_t k, float *zero)
+static float block_scale(ref_call *c, const blocks *b, int64_t k, float second, float *zero)
 {
 	qat_block_stats stats;
 	float scale;
 
 	qat_stats_init(&stats);
+	stats.second = second;
 	for (int64_t i = 0; i < b->rows * b->cols; i++)
 		qat_stats_add(&stats, ref_float(&c->in[0], element(b, k, i)));
-	if (c->in[1].data) {
-		if (stats.bad && c->rt->bad_node == QAT_NONE)
-			c->rt->bad_node = c->n->id;
+	if (c->in[1].data && stats.bad && c->rt->bad_node == QAT_NONE)
+		c->rt->bad_node = c->n->id;
+	if (c->in[1].data && b->s->scale_rule != QAT_SCALE_TWO_LEVEL) {
 		*zero = (float)ref_or_zero(&c->in[2], k);
 		return ref_float(&c->in[1], k);
 	}
@@ -124,12 +145,16 @@ int ref_quantize(ref_call *c)
 	const ref_view *x = &c->in[0], *mask = &c->out[3];
 	const blocks b = blocks_of(scheme_of(c, 0), x);
 	const int64_t count = x->n / (b.rows * b.cols);
+	int64_t second_at = -1;
+	float second = 1.0f;
 
 	for (int64_t i = 0; mask->data && i < mask->n; i++)
 		((uint8_t *)mask->data)[i] = 0;
 	for (int64_t k = 0; k < count; k++) {
-		float zero;
-		const float scale = block_scale(c, &b, k, &zero);
+		float zero, scale;
+
+		second = second_scale(c, &b, k, &second_at, second);
+		scale = block_scale(c, &b, k, second, &zero);
 
 		for (int64_t i = 0; i < b.rows * b.cols; i++) {
 			const int64_t at = element(&b, k, i);
@@ -176,7 +201,10 @@ int ref_mask(ref_call *c)
 int ref_observe(ref_call *c)
 {
 	const ref_view *x = &c->in[0];
-	const blocks b = blocks_of(scheme_of(c, 0), x);
+	const qat_scheme *s = scheme_of(c, 0);
+	const qat_scheme ranges = { .block_rows = qat_range_rows(s),
+				    .block_cols = qat_range_cols(s) };
+	const blocks b = blocks_of(&ranges, x);
 	float *range = c->out[0].data;
 
 	for (int64_t i = 0; i < c->out[0].n; i++)

@@ -54,7 +54,8 @@ typedef struct qat_quantize_args {
 	const qat_scheme *scheme;
 	int64_t rows, cols;
 	qat_src x;			/* [rows, cols] */
-	const float *given_scale;	/* [S, G]: static range; NULL: from x */
+	const float *given_scale;	/* [S, G]: static range; NULL: from x. Two levels: the
+					 * second's, and scales of blocks are made */
 	const void *given_zero;		/* I8 or F32 [S, G], or NULL for zero */
 	void *codes;			/* [rows, cols], one byte each */
 	float *scale;			/* [S, G]; not written where a scale is given */
@@ -83,8 +84,8 @@ typedef struct qat_quantize_kernels {
 	void (*cast)(qat_dst y, qat_src x, int64_t n);
 } qat_quantize_kernels;
 
-/* Whether numerics.h can say the scheme: no two-level scale, nearest rounding, block
- * sizes that divide. Compiled once. */
+/* Whether the kernels can do the scheme: nearest rounding, block sizes that divide, two
+ * levels of scales only over blocks of one row. Compiled once. */
 int qat_quantize_supports(const qat_scheme *s, int64_t rows, int64_t cols);
 
 /* ---- quantized product: y [m, n] = sum over k of X[m, k] * W[n, k] (+ bias [n]) ----

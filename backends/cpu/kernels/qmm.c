@@ -10,12 +10,14 @@ int qat_quantize_supports(const qat_scheme *s, int64_t rows, int64_t cols)
 {
 	const int uniform = s->grid == QAT_GRID_UNIFORM;
 
-	if (s->scale_rule < QAT_SCALE_ABSMAX || s->scale_rule >= QAT_SCALE_TWO_LEVEL ||
+	if (s->scale_rule < QAT_SCALE_ABSMAX || s->scale_rule > QAT_SCALE_TWO_LEVEL ||
 	    s->rounding != QAT_ROUND_NEAREST_EVEN || s->bits < 1 || s->bits > 8)
 		return 0;
 	if (s->block_rows < 0 || (s->block_rows && rows % s->block_rows))
 		return 0;
 	if (s->block_cols < 0 || (s->block_cols && cols % s->block_cols))
+		return 0;
+	if (s->scale_rule == QAT_SCALE_TWO_LEVEL && (s->second_rows > 1 || s->block_rows != 1))
 		return 0;
 	if (uniform)
 		return s->qmin <= s->qmax && s->qmin >= -128 && s->qmax <= 127;

@@ -15,6 +15,7 @@ typedef struct quant_call {
 	const qat_scheme *s;
 	int64_t block_rows, block_cols;
 	int64_t groups;			/* blocks in a row of blocks */
+	float second;			/* scale of the second level, where there is one */
 } quant_call;
 
 typedef struct quant_block {
@@ -137,15 +138,16 @@ QAT_INLINE void shifted_codes(const qat_scheme *s, int8_t *restrict codes,
 /* Rounding to multiples of 2^(e - mbits) by adding 1.5 * 2^(e - mbits + 23). */
 QAT_INLINE void float_codes(const qat_scheme *s, uint8_t *restrict codes,
 			    uint8_t *restrict inside, const float *restrict x, int64_t n,
-			    const quant_block *b)
+			    const quant_block *b, int divide)
 {
 	const int32_t bias = (1 << (s->ebits - 1)) - 1, emin = 1 - bias, mbits = s->mbits;
 	const int32_t sign_at = s->ebits + mbits, drop = 23 - mbits;
-	const float r = 1.0f / b->scale, top = s->largest, limit = 2.0f * top;
+	const float scale = b->scale, r = 1.0f / scale, top = s->largest, limit = 2.0f * top;
 	const float units = qat_pow2(mbits - emin), normal = qat_pow2(emin);
 
 	for (int64_t i = 0; i < n; i++) {
-		const float m = fabsf(x[i]), y0 = m < 1.17549435e-38f ? 0.0f : m * r;
+		const float m = fabsf(x[i]), scaled = divide ? m / scale : m * r;
+		const float y0 = m < 1.17549435e-38f ? 0.0f : scaled;
 		const float y = y0 < limit ? y0 : limit;
 		const int32_t e0 = (int32_t)(qat_f32_bits(y) >> 23) - 127;
 		const int32_t e = e0 < emin ? emin : e0;
@@ -182,8 +184,10 @@ QAT_INLINE void run_codes(const qat_scheme *s, uint8_t *codes, uint8_t *inside, 
 			memset(inside, 1, (size_t)n);
 	} else if (b->exact || s->grid == QAT_GRID_TABLE) {
 		exact_codes(s, codes, inside, x, n, b);
+	} else if (s->grid == QAT_GRID_FLOAT && s->scale_rule == QAT_SCALE_TWO_LEVEL) {
+		float_codes(s, codes, inside, x, n, b, 1);
 	} else if (s->grid == QAT_GRID_FLOAT) {
-		float_codes(s, codes, inside, x, n, b);
+		float_codes(s, codes, inside, x, n, b, 0);
 	} else if (s->zero == QAT_ZERO_FLOAT) {
 		shifted_codes(s, (int8_t *)codes, inside, x, n, b);
 	} else {
@@ -218,7 +222,7 @@ QAT_INLINE quant_block settle(const quant_call *q, int64_t index, const qat_bloc
 	const int integer = q->s->zero == QAT_ZERO_INT, shifted = q->s->zero == QAT_ZERO_FLOAT;
 	quant_block out = { .exact = 0 };
 
-	if (a->given_scale) {
+	if (a->given_scale && q->s->scale_rule != QAT_SCALE_TWO_LEVEL) {
 		out.scale = a->given_scale[index];
 		if (a->given_zero && integer)
 			out.zero = ((const int8_t *)a->given_zero)[index];
@@ -288,6 +292,7 @@ QAT_INLINE int short_block(const quant_call *q, int64_t r, int64_t g, int64_t n)
 	quant_block k;
 
 	qat_stats_init(&b);
+	b.second = q->second;
 	run_stats(q->s, &b, x, n);
 	k = settle(q, r * q->groups + g, &b);
 	code_run(q, x, r, c, n, &k);
@@ -300,6 +305,7 @@ static int long_block(const quant_call *q, int64_t r, int64_t g)
 	quant_block k;
 
 	qat_stats_init(&b);
+	b.second = q->second;
 	row_stats(q, &b, r, g * q->block_cols);
 	k = settle(q, r * q->groups + g, &b);
 	row_codes(q, r, g * q->block_cols, &k);
@@ -313,6 +319,8 @@ static int quantize_row(const quant_call *q, int64_t r)
 	for (int64_t g = 0; g < q->groups; g++) {
 		if (q->block_cols == 32)
 			bad |= short_block(q, r, g, 32);
+		else if (q->block_cols == 16)
+			bad |= short_block(q, r, g, 16);
 		else if (q->block_cols <= PIECE)
 			bad |= short_block(q, r, g, q->block_cols);
 		else
@@ -344,10 +352,64 @@ static int tall_block(const quant_call *q, int64_t s, int64_t g)
 	return part->bad;
 }
 
+/* ---- two levels of scales: that of a row, or of all of them ---- */
+
+static uint32_t row_amax(const quant_call *q, int64_t r)
+{
+	const qat_quantize_args *a = q->a;
+	uint32_t top = 0;
+	float buf[PIECE];
+
+	for (int64_t c = 0; c < a->cols; c += PIECE) {
+		const int64_t n = min64(PIECE, a->cols - c);
+		const float *x = view_floats(buf, a->x.data, a->x.dtype, r * a->cols + c, n);
+		const uint32_t m = run_amax(x, n);
+
+		top = m > top ? m : top;
+	}
+	return top;
+}
+
+static float second_of(const quant_call *q, uint32_t top)
+{
+	return qat_second_scale(q->s, qat_f32_from_bits(top), top >= 0x7f800000u);
+}
+
+static int quantize_own(const quant_call *q, int64_t r)
+{
+	quant_call own = *q;
+
+	own.second = q->a->given_scale ? q->a->given_scale[r] : second_of(q, row_amax(q, r));
+	return quantize_row(&own, r);
+}
+
+static int quantize_two(quant_call *q)
+{
+	const qat_quantize_args *a = q->a;
+	const int rows = q->s->second_rows == 1;
+	uint32_t top = 0;
+	int bad = 0;
+
+	if (!rows && !a->given_scale) {
+#pragma omp parallel for schedule(static) reduction(max: top)
+		for (int64_t r = 0; r < a->rows; r++) {
+			const uint32_t m = row_amax(q, r);
+
+			top = m > top ? m : top;
+		}
+	}
+	if (!rows)
+		q->second = a->given_scale ? *a->given_scale : second_of(q, top);
+#pragma omp parallel for schedule(static) reduction(|: bad)
+	for (int64_t r = 0; r < a->rows; r++)
+		bad |= rows ? quantize_own(q, r) : quantize_row(q, r);
+	return bad;
+}
+
 static int quantize(const qat_quantize_args *a)
 {
 	const qat_scheme *s = a->scheme;
-	quant_call q = { .a = a, .s = s };
+	quant_call q = { .a = a, .s = s, .second = 1.0f };
 	int bad = 0;
 
 	q.block_rows = s->block_rows ? s->block_rows : max64(a->rows, 1);
@@ -355,6 +417,8 @@ static int quantize(const qat_quantize_args *a)
 	q.groups = a->cols / q.block_cols;
 	if (a->mask)
 		memset(a->mask, 0, (size_t)(a->rows * div_up(a->cols, 8)));
+	if (s->scale_rule == QAT_SCALE_TWO_LEVEL)
+		return quantize_two(&q);
 	if (q.block_rows == 1) {
 #pragma omp parallel for schedule(static) reduction(|: bad)
 		for (int64_t r = 0; r < a->rows; r++)

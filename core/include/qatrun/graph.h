@@ -39,8 +39,9 @@ enum {
 	QAT_OP_QMATMUL = 4,
 	/* x [R, C], scale [S, G]?, zero? -> codes [R, C] I8 or U8, scale [S, G] f32?,
 	 * zero (I8, or F32 for a float zero)?, mask U8 [R, ceil(C / 8)]?.
-	 * Given a scale, it is used and only codes (and mask) come out. Mask: bit c % 8 of
-	 * byte c / 8 is 1 where the gradient passes. */
+	 * Given a scale, it is used and only codes (and mask) come out; where scales have two
+	 * levels it is the second's, one for second_rows, and the others come out. Mask:
+	 * bit c % 8 of byte c / 8 is 1 where the gradient passes. */
 	QAT_OP_QUANTIZE = 5,
 	/* codes, scale, zero? -> [R, C]. */
 	QAT_OP_DEQUANTIZE = 6,
@@ -49,7 +50,8 @@ enum {
 	/* g, x, scale, zero? -> dscale [S, G]: learned ranges. */
 	QAT_OP_SCALE_GRAD = 8,
 	/* x [R, C], range [S * G, 2] f32 -> range (same memory), min and max of all that was
-	 * seen: calibration. A NaN in x makes both NaN. */
+	 * seen: calibration. A NaN in x makes both NaN. Two-level scales: one range for
+	 * second_rows. */
 	QAT_OP_OBSERVE = 9,
 	/* a [R, C], b [R, C] -> a + b. */
 	QAT_OP_ADD = 10,

@@ -169,6 +169,7 @@ typedef struct qat_block_stats {
 	float extreme;	/* the first element of that magnitude, with its sign */
 	float lo, hi;	/* min and max, unextended */
 	int bad;	/* holds a NaN or an infinity */
+	float second;	/* TWO_LEVEL: the scale of the second level, S */
 } qat_block_stats;
 
 static inline int qat_scale_is_pow2(const qat_scheme *s)
@@ -213,8 +214,25 @@ static inline float qat_scale_checked(float s)
 	return s == 0.0f ? 1.0f : s;
 }
 
+/* TWO_LEVEL: S of all the blocks under it, whose magnitudes end at amax. Scales of blocks
+ * then reach up to E4M3's end, 448. bad: a NaN or an infinity is there. */
+static inline float qat_second_scale(const qat_scheme *s, float amax, int bad)
+{
+	if (bad)
+		return qat_f32_from_bits(0x7fc00000u);
+	return amax < 7.88860905e-31f ? 1.0f : amax / (s->largest * 448.0f);
+}
+
+/* TWO_LEVEL: scale of a block, fl(b S); b is E4M3, at least its smallest. */
+static inline float qat_two_level_scale(const qat_scheme *s, float amax, float second)
+{
+	const float b = amax / s->largest / second, least = 0.001953125f;
+
+	return (b < least ? least : qat_round_e4m3(b)) * second;
+}
+
 /* Scale (as stored) and zero point of a block. *zero is an integer for ZERO_INT, the
- * float for ZERO_FLOAT, else 0. TWO_LEVEL is reserved. */
+ * float for ZERO_FLOAT, else 0. */
 static inline float qat_block_scale(const qat_scheme *s, const qat_block_stats *b, float *zero)
 {
 	const float tiny = 7.88860905e-31f;		/* 2^-100 */
@@ -226,6 +244,8 @@ static inline float qat_block_scale(const qat_scheme *s, const qat_block_stats *
 		return qat_f32_from_bits(0x7fc00000u);
 	if (qat_scale_is_pow2(s))
 		return qat_pow2(qat_scale_exponent(s, b->amax));
+	if (s->scale_rule == QAT_SCALE_TWO_LEVEL)
+		return qat_two_level_scale(s, b->amax, b->second);
 	if (s->scale_rule == QAT_SCALE_FLOAT_ZERO) {
 		const float width = b->hi - b->lo;
 
@@ -258,6 +278,7 @@ static inline void qat_stats_init(qat_block_stats *b)
 	memset(b, 0, sizeof *b);
 	b->lo = INFINITY;
 	b->hi = -INFINITY;
+	b->second = 1.0f;
 }
 
 static inline void qat_stats_add(qat_block_stats *b, float x)
@@ -292,8 +313,8 @@ static inline uint8_t qat_table_code(const qat_scheme *s, float y)
 
 /* Code of x in a block with stored scale `scale` and zero point. *inside is 1 where
  * STE_CLIPPED lets the gradient pass. A NaN scale gives code 0, and so does a NaN under
- * a given scale, where the caller must raise its flag (integers: the code of 0). For FLOAT_ZERO the
- * contract divides by s; others multiply by r = fl(1/s). */
+ * a given scale, where the caller must raise its flag (integers: the code of 0). For FLOAT_ZERO and
+ * TWO_LEVEL the contract divides by s; others multiply by r = fl(1/s). */
 static inline uint8_t qat_code(const qat_scheme *s, float x, float scale, float zero, int *inside)
 {
 	*inside = 1;
@@ -312,7 +333,9 @@ static inline uint8_t qat_code(const qat_scheme *s, float x, float scale, float 
 		return qat_table_code(s, x * (1.0f / scale));
 	{
 		const float tiny = 1.17549435e-38f;
-		const float y = fabsf(x) < tiny ? 0.0f : fabsf(x) * (1.0f / scale);
+		const float y = fabsf(x) < tiny ? 0.0f
+			: s->scale_rule == QAT_SCALE_TWO_LEVEL ? fabsf(x) / scale
+			: fabsf(x) * (1.0f / scale);
 		const float a = qat_float_round(s, y);
 		const int sign = (qat_f32_bits(x) >> 31) << (s->ebits + s->mbits);
 
@@ -352,11 +375,15 @@ static inline int qat_code_integer(const qat_scheme *s, int *shift)
 }
 
 /* Whether quantizing by this scheme can put an element past the grid's ends, so that
- * its gradient needs a mask. An absmax scale with divisor qmax cannot. */
+ * its gradient needs a mask. An absmax scale with divisor qmax cannot; nor can one of a
+ * float grid with at most 3 bits of mantissa, whose end takes in 1/32 more than itself. */
 static inline int qat_scheme_clips(const qat_scheme *s)
 {
 	if (s->gradient == QAT_GRAD_STE)
 		return 0;
+	if (s->range == QAT_RANGE_DYNAMIC && s->grid == QAT_GRID_FLOAT && s->mbits <= 3 &&
+	    s->scale_rule == QAT_SCALE_ABSMAX && s->divisor == (double)s->largest)
+		return s->scale_format != QAT_F32 && s->scale_format != QAT_BF16;
 	return s->range != QAT_RANGE_DYNAMIC || s->grid != QAT_GRID_UNIFORM ||
 	       s->scale_rule != QAT_SCALE_ABSMAX || s->scale_format != QAT_F32 ||
 	       s->divisor != (double)s->qmax || s->qmin != -s->qmax;

@@ -27,7 +27,8 @@ enum {
 	QAT_SCALE_POW2_FLOOR = 5,	/* s = 2^e, e = floor(log2 amax) - emax */
 	QAT_SCALE_POW2_CEIL  = 6,	/* e = ceil(log2(amax / largest)) */
 	QAT_SCALE_POW2_EVEN  = 7,	/* as floor, after amax rose by half a mantissa step */
-	QAT_SCALE_TWO_LEVEL  = 8	/* block scale times a scale of the whole tensor */
+	QAT_SCALE_TWO_LEVEL  = 8	/* s = fl(b S): b = amax / largest / S in scale_format, E4M3;
+				 * S is the second level, f32, see second_rows */
 };
 
 enum {
@@ -82,7 +83,24 @@ typedef struct qat_scheme {
 
 	const char *name;	/* of the quantizer that made it, for messages */
 	const void *reserved[4];
+
+	/* TWO_LEVEL: rows that share a scale S of the second level, 0: all, which suits
+	 * weights, 1: each its own, so that no row depends on others. With a static range
+	 * it is S that is held in the state, and scales of blocks are made each time. */
+	int64_t second_rows;
 } qat_scheme;
+
+/* Rows and columns that share a range, where it is static: blocks, or the second level
+ * of scales. 0: all of that dimension. */
+static inline int64_t qat_range_rows(const qat_scheme *s)
+{
+	return s->scale_rule == QAT_SCALE_TWO_LEVEL ? s->second_rows : s->block_rows;
+}
+
+static inline int64_t qat_range_cols(const qat_scheme *s)
+{
+	return s->scale_rule == QAT_SCALE_TWO_LEVEL ? 0 : s->block_cols;
+}
 
 /* The schemes that may be active at one port of one site; which one is, is a number
  * set at run time. Most have one. */

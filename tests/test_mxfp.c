@@ -1,16 +1,16 @@
-/* test_mxfp4.c - MXFP4: all codes, all ties, and the three rules for the exponent. */
+/* test_mxfp.c - MXFP4: all codes, all ties, and the three rules for the exponent. */
 #include "plugin_host.h"
 
 #include <qatrun/numerics.h>
 
-#include "../quantizers/mxfp4.c"
+#include "../quantizers/mxfp.c"
 
 static qat_scheme s;
 
 static int make(int64_t rule, int64_t grad, int64_t cols)
 {
 	const qat_site site = { sizeof site, QAT_PORT_WEIGHT, 4, cols, "layers.1.mlp.down" };
-	const mxfp4_options o = { .scale_rule = rule, .gradient = grad };
+	const mxfp_options o = { .scale_rule = rule, .gradient = grad };
 
 	host_interface(&qat_plugin_v1, "mxfp4");
 	memset(&s, 0x5a, sizeof s);
@@ -129,8 +129,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("mxfp4");
-	TCase *t = tcase_create("mxfp4");
+	Suite *suite = suite_create("mxfp");
+	TCase *t = tcase_create("mxfp");
 
 	tcase_add_test(t, scheme);
 	tcase_add_test(t, codes);
