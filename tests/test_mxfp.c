@@ -1,7 +1,10 @@
-/* test_mxfp.c - MXFP4: all codes, all ties, and the three rules for the exponent. */
+/* test_mxfp.c - MXFP4: all codes, all ties, and the three rules for the exponent. MXFP6 and
+ * MXFP8: against what torch and torchao gave. */
 #include "plugin_host.h"
 
 #include <qatrun/numerics.h>
+
+#include "float_numbers.h"
 
 #include "../quantizers/mxfp.c"
 
@@ -127,6 +130,64 @@ START_TEST(blocks)
 }
 END_TEST
 
+/* ---- the wider elements ---- */
+
+static void make_wide(int which, int64_t rule)
+{
+	const qat_site site = { sizeof site, QAT_PORT_WEIGHT, 4, 64, "layers.1.mlp.down" };
+	const mxfp_options o = { .element = which & 1, .scale_rule = rule };
+
+	host_interface(&qat_plugin_v1, which < 2 ? "mxfp6" : "mxfp8");
+	s.size = sizeof s;
+	ck_assert_int_eq((which < 2 ? mxfp6_vtable : mxfp8_vtable).scheme(&o, &site, 0, &s), QAT_OK);
+	ck_assert_int_eq(s.ebits, float_hashes[which].ebits);
+	ck_assert_int_eq(s.mbits, float_hashes[which].mbits);
+	ck_assert_int_eq(s.bits, which < 2 ? 6 : 8);
+	ck_assert_str_eq(s.name, which < 2 ? "mxfp6" : "mxfp8");
+}
+
+START_TEST(wide_elements)
+{
+	static const float largest[] = { 7.5f, 28, 448, 57344 };
+
+	make_wide(_i, 0);
+	ck_assert_float_eq(s.largest, largest[_i]);
+	ck_assert_uint_eq(values_hash(&s), float_hashes[_i].values);
+	ck_assert_uint_eq(codes_hash(&s), float_hashes[_i].codes);
+}
+END_TEST
+
+/* Bytes of scales, then codes, of blocks of 32. */
+static uint64_t blocks_hash(void)
+{
+	static uint8_t bytes[MX_BLOCKS], made[MX_BLOCKS * 32];
+	float x[32], zero, scale;
+	qat_block_stats b;
+	int inside;
+
+	for (uint32_t k = 0; k < MX_BLOCKS; k++) {
+		qat_stats_init(&b);
+		for (uint32_t i = 0; i < 32; i++) {
+			x[i] = number_at(k * 32 + i, 32);
+			qat_stats_add(&b, x[i]);
+		}
+		scale = qat_block_scale(&s, &b, &zero);
+		bytes[k] = qat_f32_to_e8m0(scale);
+		for (uint32_t i = 0; i < 32; i++)
+			made[k * 32 + i] = qat_code(&s, x[i], scale, 0, &inside);
+	}
+	return fnv(fnv(fnv_start, bytes, sizeof bytes), made, sizeof made);
+}
+
+START_TEST(wide_blocks)
+{
+	for (int rule = 0; rule < 3; rule++) {
+		make_wide(_i, rule);
+		ck_assert_uint_eq(blocks_hash(), float_hashes[_i].mx[rule]);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("mxfp");
@@ -137,6 +198,8 @@ int main(void)
 	tcase_add_test(t, ties);
 	tcase_add_test(t, rules);
 	tcase_add_test(t, blocks);
+	tcase_add_loop_test(t, wide_elements, 0, 4);
+	tcase_add_loop_test(t, wide_blocks, 0, 4);
 	suite_add_tcase(suite, t);
 	return host_run(suite);
 }
