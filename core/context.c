@@ -10,6 +10,7 @@
 #include <qatrun/quantizer.h>
 
 #include "error.h"
+#include "option.h"
 #include "plugin.h"
 
 static int take_native(void *context, const qat_interface *i, const void *vtable)
@@ -20,6 +21,26 @@ static int take_native(void *context, const qat_interface *i, const void *vtable
 		return 0;
 	*out = vtable;
 	return 1;
+}
+
+/* The default backend stands behind every other one. */
+static int set_fallback(qat_context *c)
+{
+	const qat_pipeline_device *p = &c->p->device;
+	const qat_interface *i = qat_backend_default();
+	qat_option_env env = { .arena = c->arena, .folder = c->p->folder };
+	qat_instance backend;
+	int rc;
+
+	c->device.strict = p->fallback == QAT_FALLBACK_ERROR;
+	if (!i || i == p->backend.interface)
+		return QAT_OK;
+	rc = qat_instance_default(&backend, QAT_KIND_BACKEND, i->name, &env);
+	if (rc)
+		return rc;
+	qat_device_later(&c->fallback, &backend, 0, p->threads);
+	c->device.fallback = &c->fallback;
+	return QAT_OK;
 }
 
 int qat_context_new(qat_context **out, const qat_pipeline *p)
@@ -41,6 +62,8 @@ int qat_context_new(qat_context **out, const qat_pipeline *p)
 	if (!rc)
 		rc = qat_device_open(&c->device, &p->device.backend, p->device.index,
 				     p->device.threads);
+	if (!rc)
+		rc = set_fallback(c);
 	if (rc)
 		qat_context_free(c);
 	else
@@ -60,6 +83,7 @@ void qat_context_free(qat_context *c)
 		c->tokenizer->close(c->tokenizer_handle);
 	free(c->tokenizer_json);
 	qat_device_close(&c->device);
+	qat_device_close(&c->fallback);
 	qat_arena_free(c->arena);
 	free(c);
 }

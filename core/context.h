@@ -12,6 +12,7 @@ typedef struct qat_context {
 	const qat_pipeline *p;
 	qat_arena *arena;
 	qat_device device;
+	qat_device fallback;		/* opened when a node needs it; name NULL: none */
 	const qat_format *native;	/* stores states */
 	qat_state **states;		/* [p->n_states], NULL until opened */
 	const qat_tokenizer *tokenizer;	/* NULL until asked for */

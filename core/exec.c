@@ -13,26 +13,47 @@ static const uint32_t slab_use[SLABS] = {
 
 /* ---- device ---- */
 
+void qat_device_later(qat_device *out, const qat_instance *backend, int64_t index,
+		      int64_t threads)
+{
+	*out = (qat_device){ .name = backend->interface->name, .backend = *backend,
+			     .index = index, .threads = threads };
+}
+
+static int open_device(qat_device *d)
+{
+	int rc;
+
+	d->api = d->backend.vtable;
+	if (d->api->count && d->api->count() <= d->index)
+		return qat_fail(QAT_ENOTFOUND, "backend %s: no device %lld here (%lld found)",
+				d->name, (long long)d->index, (long long)d->api->count());
+	rc = d->api->open(&d->handle, d->backend.self, d->index, d->threads);
+	if (rc)
+		return rc;
+	d->caps.size = sizeof d->caps;
+	rc = d->api->caps(d->handle, &d->caps);
+	if (rc)
+		qat_device_close(d);
+	return rc;
+}
+
+int qat_device_ready(qat_device *d)
+{
+	return d->handle ? QAT_OK : open_device(d);
+}
+
 int qat_device_open(qat_device *out, const qat_instance *backend, int64_t index,
 		    int64_t threads)
 {
-	qat_device d = { .api = backend->vtable, .name = backend->interface->name };
+	qat_device d;
 	int rc;
 
-	if (d.api->count && d.api->count() <= index)
-		return qat_fail(QAT_ENOTFOUND, "backend %s: no device %lld here (%lld found)",
-				d.name, (long long)index, (long long)d.api->count());
-	rc = d.api->open(&d.handle, backend->self, index, threads);
-	if (rc)
-		return rc;
-	d.caps.size = sizeof d.caps;
-	rc = d.api->caps(d.handle, &d.caps);
-	if (rc) {
-		d.api->close(d.handle);
-		return rc;
-	}
-	*out = d;
-	return QAT_OK;
+	qat_device_later(&d, backend, index, threads);
+	rc = open_device(&d);
+	if (!rc)
+		*out = d;
+	return rc;
 }
 
 void qat_device_close(qat_device *d)
@@ -56,34 +77,36 @@ static int device_alloc(qat_device *d, qat_memory **out, int64_t bytes, uint32_t
 
 /* ---- binding ---- */
 
-static int import_data(qat_exec *x, int64_t v, const void *data)
+static int import_data(qat_exec *x, qat_lane *l, int64_t v, const void *data)
 {
-	qat_device *d = x->device;
+	qat_device *d = l->device;
 
-	if (x->n_imports == x->room_imports) {
-		const int64_t room = x->room_imports ? 2 * x->room_imports : 64;
-		qat_memory **p = realloc(x->imports, (size_t)room * sizeof *p);
+	if (l->n_imports == l->room_imports) {
+		const int64_t room = l->room_imports ? 2 * l->room_imports : 64;
+		qat_memory **p = realloc(l->imports, (size_t)room * sizeof *p);
 
 		if (!p)
 			return qat_fail(QAT_ENOMEM, "bind: out of memory");
-		x->imports = p;
-		x->room_imports = room;
+		l->imports = p;
+		l->room_imports = room;
 	}
-	if (d->api->import(d->handle, &x->imports[x->n_imports], data, x->bytes[v]))
+	if (d->api->import(d->handle, &l->imports[l->n_imports], data, x->bytes[v]))
 		return QAT_ENOMEM;
-	x->bindings[v].memory = x->imports[x->n_imports++];
+	l->bindings[v].memory = l->imports[l->n_imports++];
 	return QAT_OK;
 }
 
-static int fill_value(qat_exec *x, int64_t v, const qat_source *s, void *context)
+static int fill_value(qat_exec *x, qat_lane *l, int64_t v, const qat_source *s, void *context)
 {
-	qat_device *d = x->device;
+	qat_device *d = l->device;
 	const qat_value *value = x->graph->values[v];
-	qat_binding *b = &x->bindings[v];
+	qat_binding *b = &l->bindings[v];
 	char *host = d->api->map ? d->api->map(d->handle, b->memory) : NULL;
 	void *staging = NULL;
 	int rc;
 
+	if (s->data)
+		return d->api->write(d->handle, b->memory, b->offset, s->data, x->bytes[v]);
 	if (host)
 		return s->fill(context, value, host + b->offset);
 	staging = malloc((size_t)x->bytes[v]);
@@ -96,75 +119,101 @@ static int fill_value(qat_exec *x, int64_t v, const qat_source *s, void *context
 	return rc;
 }
 
-static int bind_value(qat_exec *x, int64_t v, const qat_source *s, void *context)
+static int bind_value(qat_exec *x, qat_lane *l, int64_t v, const qat_source *s, void *context)
 {
 	const qat_value *value = x->graph->values[v];
-	qat_binding *b = &x->bindings[v];
+	qat_binding *b = &l->bindings[v];
 
-	if (s->binding.memory) {
-		*b = s->binding;
+	if (!l->own[v] && s->owner) {
+		*b = qat_exec_binding(s->owner, s->value);
 		return QAT_OK;
 	}
-	if (s->data)
-		return import_data(x, v, s->data);
-	if (x->slab[v] < 0)
-		return QAT_OK;
-	*b = (qat_binding){ x->slabs[x->slab[v]], x->offset[v] };
+	if (!l->own[v])
+		return s->data ? import_data(x, l, v, s->data) : QAT_OK;
+	*b = (qat_binding){ l->slabs[x->slab[v]], l->offset[v] };
 	if (value->role == QAT_ROLE_CONST)
-		return x->device->api->write(x->device->handle, b->memory, b->offset, value->data,
+		return l->device->api->write(l->device->handle, b->memory, b->offset, value->data,
 					     x->bytes[v]);
-	if (value->role == QAT_ROLE_PARAM)
-		return fill_value(x, v, s, context);
+	if (value->role == QAT_ROLE_PARAM && !s->owner)
+		return fill_value(x, l, v, s, context);
 	return QAT_OK;
 }
 
-static int bind_all(qat_exec *x, const qat_source *sources, void *context)
+static int bind_workspaces(qat_lane *l)
+{
+	l->workspaces = calloc((size_t)l->n_claims + 1, sizeof *l->workspaces);
+	if (!l->workspaces)
+		return qat_fail(QAT_ENOMEM, "bind: out of memory");
+	for (int64_t i = 0; i < l->n_claims; i++)
+		if (l->work_offset[i] >= 0)
+			l->workspaces[i] = (qat_binding){ l->slabs[SLAB_SCRATCH],
+							  l->work_offset[i] };
+	return QAT_OK;
+}
+
+static int bind_lane(qat_exec *x, qat_lane *l, const qat_source *sources, void *context)
 {
 	int rc = QAT_OK;
 
 	for (int i = 0; i < SLABS && !rc; i++)
-		if (x->slab_bytes[i])
-			rc = device_alloc(x->device, &x->slabs[i], x->slab_bytes[i], slab_use[i]);
+		if (l->slab_bytes[i])
+			rc = device_alloc(l->device, &l->slabs[i], l->slab_bytes[i], slab_use[i]);
 	for (int64_t v = 0; v < x->graph->n_values && !rc; v++)
-		if (x->graph->values[v]->alias == QAT_NONE)
-			rc = bind_value(x, v, &sources[v], context);
+		if (l->has[v])
+			rc = bind_value(x, l, v, &sources[v], context);
 	for (int64_t v = 0; v < x->graph->n_values && !rc; v++)
-		x->bindings[v] = x->bindings[qat_exec_root(x, v)];
-	x->workspaces = calloc((size_t)x->n_claims + 1, sizeof *x->workspaces);
-	if (!rc && !x->workspaces)
-		rc = qat_fail(QAT_ENOMEM, "bind: out of memory");
-	for (int64_t i = 0; i < x->n_claims && !rc; i++)
-		if (x->work_offset[i] >= 0)
-			x->workspaces[i] = (qat_binding){ x->slabs[SLAB_SCRATCH],
-							  x->work_offset[i] };
-	return rc;
+		l->bindings[v] = l->bindings[qat_exec_root(x, v)];
+	return rc ? rc : bind_workspaces(l);
 }
 
 /* ---- making ---- */
 
+static int new_lane(qat_lane *l, size_t n)
+{
+	l->has = calloc(n, 1);
+	l->own = calloc(n, 1);
+	l->offset = calloc(n, sizeof *l->offset);
+	l->bindings = calloc(n, sizeof *l->bindings);
+	return l->has && l->own && l->offset && l->bindings ? QAT_OK : QAT_ENOMEM;
+}
+
+static int new_arrays(qat_exec *x)
+{
+	const size_t n = (size_t)x->graph->n_values + 1, nodes = (size_t)x->graph->n_nodes + 1;
+	int rc = QAT_OK;
+
+	x->keep = calloc(n, 1);
+	x->updated = calloc(n, 1);
+	x->taken = calloc(nodes, 1);
+	x->spots = calloc(nodes, sizeof *x->spots);
+	x->position = calloc(nodes, sizeof *x->position);
+	x->bytes = calloc(n, sizeof *x->bytes);
+	x->slab = calloc(n, 1);
+	x->home = calloc(n, 1);
+	for (int i = 0; i < LANES && !rc; i++)
+		rc = new_lane(&x->lanes[i], n);
+	if (rc || !x->keep || !x->updated || !x->taken || !x->spots || !x->position || !x->bytes ||
+	    !x->slab || !x->home)
+		return qat_fail(QAT_ENOMEM, "exec: out of memory");
+	return QAT_OK;
+}
+
 static int prepare_exec(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *keep,
 			int64_t n_keep)
 {
-	const size_t n = (size_t)g->graph.n_values + 1, nodes = (size_t)g->graph.n_nodes + 1;
 	qat_exec *x = calloc(1, sizeof *x);
+	int rc;
 
 	if (!x)
 		return qat_fail(QAT_ENOMEM, "exec: out of memory");
 	*out = x;
-	x->device = d;
+	x->device = x->lanes[0].device = d;
+	x->n_lanes = 1;
 	x->g = g;
 	x->graph = &g->graph;
-	x->keep = calloc(n, 1);
-	x->updated = calloc(n, 1);
-	x->taken = calloc(nodes, 1);
-	x->position = calloc(nodes, sizeof *x->position);
-	x->bytes = calloc(n, sizeof *x->bytes);
-	x->slab = calloc(n, 1);
-	x->offset = calloc(n, sizeof *x->offset);
-	x->bindings = calloc(n, sizeof *x->bindings);
-	if (!x->keep || !x->updated || !x->taken || !x->position || !x->bytes || !x->slab ||
-	    !x->offset || !x->bindings)
-		return qat_fail(QAT_ENOMEM, "exec: out of memory");
+	rc = new_arrays(x);
+	if (rc)
+		return rc;
 	for (int64_t i = 0; i < n_keep; i++)
 		if (keep[i] != QAT_NONE)
 			x->keep[keep[i]] = 1;
@@ -173,7 +222,8 @@ static int prepare_exec(qat_exec **out, qat_device *d, const qat_ir *g, const in
 		if (g->graph.values[v]->alias != QAT_NONE)
 			x->updated[qat_exec_root(x, v)] = 1;
 	}
-	return qat_exec_claim(x);
+	rc = qat_exec_place(x);
+	return rc ? rc : qat_exec_claim(x);
 }
 
 static int find_sources(qat_exec *x, qat_source *sources, qat_find_source *find, void *context)
@@ -184,12 +234,22 @@ static int find_sources(qat_exec *x, qat_source *sources, qat_find_source *find,
 
 		if (rc)
 			return rc;
-		/* Memory that kernels write must be ours, and a device that cannot import
-		 * takes a copy. */
-		if (sources[v].data && (x->updated[v] || !x->device->api->import))
-			return qat_fail(QAT_EINVAL, "%s: mapped but to be written", value->name);
+		if (sources[v].owner && x->updated[v])
+			return qat_fail(QAT_EINVAL, "%s: another's, but to be written",
+					value->name);
 	}
 	return QAT_OK;
+}
+
+static int compile_lane(qat_exec *x, qat_lane *l)
+{
+	l->program = (qat_program){
+		.size = sizeof l->program, .graph = x->graph, .n_claims = l->n_claims,
+		.claims = (const qat_claim *const *)l->claims, .bindings = l->bindings,
+		.workspaces = l->workspaces,
+	};
+	return l->n_claims ? l->device->api->compile(l->device->handle, &l->program, &l->exe)
+			   : QAT_OK;
 }
 
 int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *keep,
@@ -206,15 +266,10 @@ int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *
 		rc = find_sources(x, sources, find, context);
 	if (!rc)
 		rc = qat_exec_plan(x, sources);
-	if (!rc)
-		rc = bind_all(x, sources, context);
-	if (!rc) {
-		x->program = (qat_program){
-			.size = sizeof x->program, .graph = x->graph, .n_claims = x->n_claims,
-			.claims = (const qat_claim *const *)x->claims, .bindings = x->bindings,
-			.workspaces = x->workspaces,
-		};
-		rc = d->api->compile(d->handle, &x->program, &x->exe);
+	for (int32_t i = 0; !rc && i < x->n_lanes; i++) {
+		rc = bind_lane(x, &x->lanes[i], sources, context);
+		if (!rc)
+			rc = compile_lane(x, &x->lanes[i]);
 	}
 	free(sources);
 	if (rc) {
@@ -223,19 +278,6 @@ int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *
 	}
 	*out = x;
 	return QAT_OK;
-}
-
-static void explain_claims(const qat_exec *x)
-{
-	for (int64_t i = 0; i < x->n_claims; i++) {
-		const qat_claim *c = x->claims[i];
-		static const char *const phases[] = { "prologue", "forward", "backward", "update" };
-
-		printf("%-9s %-10s", phases[qat_exec_phase(x, c) & 3], x->device->name);
-		for (int64_t k = 0; k < c->n_nodes; k++)
-			printf("%s%s", k ? " + " : " ", x->graph->nodes[c->nodes[k]]->name);
-		printf("\n");
-	}
 }
 
 int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const int64_t *keep,
@@ -249,46 +291,70 @@ int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const i
 	if (!rc)
 		qat_exec_size(x, out);
 	if (!rc && explain)
-		explain_claims(x);
+		qat_exec_explain(x);
 	qat_exec_free(x);
 	return rc;
+}
+
+static void free_lane(qat_lane *l)
+{
+	if (l->exe)
+		l->device->api->release(l->device->handle, l->exe);
+	for (int64_t i = 0; i < l->n_imports; i++)
+		l->device->api->free(l->device->handle, l->imports[i]);
+	for (int i = 0; i < SLABS; i++) {
+		if (!l->slabs[i])
+			continue;
+		l->device->api->free(l->device->handle, l->slabs[i]);
+		l->device->allocated -= l->slab_bytes[i];
+	}
+	for (int64_t i = 0; i < l->n_claims; i++)
+		free(l->claims[i]);
+	free(l->claims);
+	free(l->imports);
+	free(l->has);
+	free(l->own);
+	free(l->offset);
+	free(l->work_offset);
+	free(l->bindings);
+	free(l->workspaces);
 }
 
 void qat_exec_free(qat_exec *x)
 {
 	if (!x)
 		return;
-	if (x->exe)
-		x->device->api->release(x->device->handle, x->exe);
-	for (int64_t i = 0; i < x->n_imports; i++)
-		x->device->api->free(x->device->handle, x->imports[i]);
-	for (int i = 0; i < SLABS; i++) {
-		if (!x->slabs[i])
-			continue;
-		x->device->api->free(x->device->handle, x->slabs[i]);
-		x->device->allocated -= x->slab_bytes[i];
-	}
-	for (int64_t i = 0; i < x->n_claims; i++)
-		free(x->claims[i]);
-	free(x->claims);
-	free(x->imports);
+	for (int i = 0; i < LANES; i++)
+		free_lane(&x->lanes[i]);
+	for (int64_t i = 0; i < x->n_reasons; i++)
+		free(x->reasons[i]);
+	free(x->reasons);
+	free(x->spots);
 	free(x->keep);
 	free(x->updated);
 	free(x->taken);
+	free(x->order);
 	free(x->position);
 	free(x->bytes);
 	free(x->slab);
-	free(x->offset);
-	free(x->bindings);
-	free(x->work_offset);
-	free(x->workspaces);
+	free(x->home);
+	free(x->actions);
+	free(x->staging);
 	free(x);
 }
 
 void qat_exec_size(const qat_exec *x, qat_plan_size *out)
 {
-	*out = (qat_plan_size){ .params = x->slab_bytes[SLAB_PARAMS],
-				.state = x->slab_bytes[SLAB_STATE],
-				.step = x->slab_bytes[SLAB_STEP],
-				.scratch = x->slab_bytes[SLAB_SCRATCH] };
+	*out = (qat_plan_size){ .copied = x->copied };
+	for (int i = 0; i < LANES; i++) {
+		const int64_t *b = x->lanes[i].slab_bytes;
+
+		out->params += b[SLAB_PARAMS];
+		out->state += b[SLAB_STATE];
+		out->step += b[SLAB_STEP];
+		out->scratch += b[SLAB_SCRATCH];
+	}
+	for (int64_t i = 0; i < x->graph->n_nodes; i++)
+		out->moved += x->spots[i].lane != 0;
+	qat_exec_moved(x, out->what, sizeof out->what);
 }

@@ -1,4 +1,4 @@
-/* exec.h - a graph on a device: claimed, planned, bound, compiled; then run. */
+/* exec.h - a graph on a device: placed, claimed, planned, bound, compiled; then run. */
 #ifndef QAT_EXEC_H
 #define QAT_EXEC_H
 
@@ -13,16 +13,25 @@ typedef struct qat_device {
 	qat_caps caps;
 	const char *name;		/* of the backend */
 	int64_t allocated, peak;	/* bytes that we asked for, now and at most */
+	struct qat_device *fallback;	/* runs what this one cannot; NULL: nobody does */
+	int strict;			/* 1: what this one cannot run is refused even so */
+	qat_instance backend;		/* of a device that is opened when it is first needed */
+	int64_t index, threads;
 } qat_device;
 
 /* index and threads as the pipeline says; threads 0: the device's own choice. */
 int qat_device_open(qat_device *out, const qat_instance *backend, int64_t index,
 		    int64_t threads);
+/* The same, put off until qat_device_ready, which does nothing from its second call on. */
+void qat_device_later(qat_device *out, const qat_instance *backend, int64_t index,
+		      int64_t threads);
+int qat_device_ready(qat_device *d);
 void qat_device_close(qat_device *d);
 
 /* Where a parameter's content comes from; exactly one of the three. */
 typedef struct qat_source {
-	qat_binding binding;	/* memory of the same device that holds it already */
+	const struct qat_exec *owner;	/* outlives the exec, and has it in memory as */
+	int64_t value;			/* this value */
 	const void *data;	/* host memory that outlives the exec, in the value's type */
 	/* else: fill is called with room for the whole value */
 	int (*fill)(void *context, const qat_value *v, void *to);
@@ -39,10 +48,13 @@ void qat_exec_free(qat_exec *x);
 /* Bytes of a plan without making it: what --check prints. */
 typedef struct qat_plan_size {
 	int64_t params, state, step, scratch;
+	int64_t moved;		/* nodes that run on the fallback device */
+	int64_t copied;		/* bytes between devices, all phases once */
+	char what[400];		/* those nodes, and why */
 } qat_plan_size;
 void qat_exec_size(const qat_exec *x, qat_plan_size *out);
 /* As qat_exec_new up to the plan: nothing is allocated on the device. `explain`: print
- * a line for each kernel, with the nodes that it runs. */
+ * a line for each kind of kernel: where it runs, and why there. */
 int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const int64_t *keep,
 		     int64_t n_keep, int explain);
 
@@ -54,7 +66,10 @@ int qat_exec_find_bad(qat_exec *x, uint32_t last, qat_runtime *rt, const char **
 int qat_exec_write(qat_exec *x, int64_t value, const void *data, int64_t bytes);
 int qat_exec_read(qat_exec *x, int64_t value, void *data, int64_t bytes);
 int qat_exec_zero(qat_exec *x, int64_t value);
+/* On the device that has it up to date after every phase. */
 qat_binding qat_exec_binding(const qat_exec *x, int64_t value);
 const qat_ir *qat_exec_graph(const qat_exec *x);
+/* The nodes that the fallback device runs, by kind, and why; "" if there are none. */
+void qat_exec_moved(const qat_exec *x, char *out, size_t room);
 
 #endif

@@ -7,21 +7,8 @@
 
 #include "error.h"
 
-static int check_support(qat_exec *x)
-{
-	for (int64_t i = 0; i < x->graph->n_nodes; i++) {
-		const qat_node *n = x->graph->nodes[i];
-		char why[256] = "";
-
-		if (x->device->api->supports(x->device->handle, x->graph, n, why, sizeof why) ==
-		    QAT_SUPPORT_NO)
-			return qat_fail(QAT_ENOTSUP, "%s: device %s cannot run it: %s", n->name,
-					x->device->name, why[0] ? why : "no reason given");
-	}
-	return QAT_OK;
-}
-
-static int claim_is_sound(const qat_exec *x, const qat_claim *c, int64_t first)
+static int claim_is_sound(const qat_exec *x, const qat_claim *c, int64_t first,
+			  const uint8_t *keep)
 {
 	int has = 0, at = 0;
 
@@ -38,31 +25,31 @@ static int claim_is_sound(const qat_exec *x, const qat_claim *c, int64_t first)
 	}
 	for (int64_t i = 0; i < c->n_private; i++)
 		if (c->private_value[i] < 0 || c->private_value[i] >= x->graph->n_values ||
-		    c->private_bytes[i] < 0 || x->keep[c->private_value[i]])
+		    c->private_bytes[i] < 0 || keep[c->private_value[i]])
 			return 0;
 	return has && at;
 }
 
-static int add_claim(qat_exec *x, const qat_claim *c)
+static int add_claim(qat_exec *x, qat_lane *l, const qat_claim *c)
 {
 	qat_claim *copy = malloc(sizeof *copy);
 
-	if (copy && x->n_claims == x->room_claims) {
-		const int64_t room = x->room_claims ? 2 * x->room_claims : 256;
-		qat_claim **p = realloc(x->claims, (size_t)room * sizeof *p);
+	if (copy && l->n_claims == l->room_claims) {
+		const int64_t room = l->room_claims ? 2 * l->room_claims : 256;
+		qat_claim **p = realloc(l->claims, (size_t)room * sizeof *p);
 
 		if (!p) {
 			free(copy);
 			copy = NULL;
 		} else {
-			x->claims = p;
-			x->room_claims = room;
+			l->claims = p;
+			l->room_claims = room;
 		}
 	}
 	if (!copy)
 		return qat_fail(QAT_ENOMEM, "claim: out of memory");
 	*copy = *c;
-	x->claims[x->n_claims++] = copy;
+	l->claims[l->n_claims++] = copy;
 	for (int64_t i = 0; i < c->n_nodes; i++)
 		x->taken[c->nodes[i]] = 1;
 	for (int64_t i = 0; i < c->n_private; i++)
@@ -70,7 +57,9 @@ static int add_claim(qat_exec *x, const qat_claim *c)
 	return QAT_OK;
 }
 
-uint32_t qat_exec_phase(const qat_exec *x, const qat_claim *c)
+/* ---- order ---- */
+
+static uint32_t phase_of(const qat_exec *x, const qat_claim *c)
 {
 	return x->graph->nodes[c->at]->phase;
 }
@@ -78,7 +67,7 @@ uint32_t qat_exec_phase(const qat_exec *x, const qat_claim *c)
 /* Stable by phase, then by the node at whose place the group runs. */
 static int claim_before(const qat_exec *x, const qat_claim *a, const qat_claim *b)
 {
-	const uint32_t pa = qat_exec_phase(x, a), pb = qat_exec_phase(x, b);
+	const uint32_t pa = phase_of(x, a), pb = phase_of(x, b);
 
 	return pa != pb ? pa < pb : a->at < b->at;
 }
@@ -97,34 +86,135 @@ static void merge_sort(const qat_exec *x, qat_claim **a, qat_claim **tmp, int64_
 	memcpy(a, tmp, (size_t)n * sizeof *a);
 }
 
-int qat_exec_claim(qat_exec *x)
+static int sort_claims(const qat_exec *x, qat_lane *l)
 {
-	int rc = check_support(x);
-	qat_claim **tmp;
+	qat_claim **tmp = malloc((size_t)(l->n_claims + 1) * sizeof *tmp);
 
-	if (rc)
-		return rc;
-	for (int64_t i = 0; i < x->graph->n_nodes; i++) {
-		qat_claim c = { .size = sizeof c };
-
-		if (x->taken[i])
-			continue;
-		rc = x->device->api->claim(x->device->handle, x->graph, i, x->keep, x->taken, &c);
-		if (!rc && !claim_is_sound(x, &c, i))
-			rc = qat_fail(QAT_EABI, "backend %s: unsound claim at %s", x->device->name,
-				      x->graph->nodes[i]->name);
-		if (!rc)
-			rc = add_claim(x, &c);
-		if (rc)
-			return rc;
-	}
-	tmp = malloc((size_t)(x->n_claims + 1) * sizeof *tmp);
 	if (!tmp)
 		return qat_fail(QAT_ENOMEM, "claim: out of memory");
-	merge_sort(x, x->claims, tmp, x->n_claims);
+	merge_sort(x, l->claims, tmp, l->n_claims);
 	free(tmp);
-	for (int64_t i = 0; i < x->n_claims; i++)
-		for (int64_t k = 0; k < x->claims[i]->n_nodes; k++)
-			x->position[x->claims[i]->nodes[k]] = i;
 	return QAT_OK;
+}
+
+/* The lane whose next claim comes first. */
+static int32_t next_lane(const qat_exec *x, const int64_t *next)
+{
+	int32_t best = -1;
+
+	for (int32_t i = 0; i < x->n_lanes; i++) {
+		const qat_lane *l = &x->lanes[i];
+
+		if (next[i] < l->n_claims &&
+		    (best < 0 || claim_before(x, l->claims[next[i]],
+					      x->lanes[best].claims[next[best]])))
+			best = i;
+	}
+	return best;
+}
+
+static int merge_lanes(qat_exec *x)
+{
+	int64_t next[LANES] = { 0 }, n = 0;
+
+	for (int32_t i = 0; i < x->n_lanes; i++)
+		n += x->lanes[i].n_claims;
+	x->order = calloc((size_t)n + 1, sizeof *x->order);
+	if (!x->order)
+		return qat_fail(QAT_ENOMEM, "claim: out of memory");
+	for (x->n_order = 0; x->n_order < n; x->n_order++) {
+		const int32_t lane = next_lane(x, next);
+		const qat_claim *c = x->lanes[lane].claims[next[lane]];
+
+		x->order[x->n_order] = (qat_slot){ next[lane]++, lane, phase_of(x, c) };
+		for (int64_t k = 0; k < c->n_nodes; k++)
+			x->position[c->nodes[k]] = x->n_order;
+	}
+	return QAT_OK;
+}
+
+/* Nothing is read before it is written. */
+static int check_order(const qat_exec *x)
+{
+	for (int64_t i = 0; i < x->graph->n_nodes; i++) {
+		const qat_node *n = x->graph->nodes[i];
+
+		for (int64_t k = 0; k < n->n_in; k++) {
+			const int64_t from = n->in[k] == QAT_NONE ? QAT_NONE
+					   : x->graph->values[n->in[k]]->node;
+
+			if (from != QAT_NONE && x->position[from] > x->position[i])
+				return qat_fail(QAT_EABI, "%s would run before %s, which it reads: "
+						"unsound claim", n->name,
+						x->graph->nodes[from]->name);
+		}
+	}
+	return QAT_OK;
+}
+
+/* ---- claiming ---- */
+
+static int claim_node(qat_exec *x, qat_lane *l, int64_t node, const uint8_t *keep)
+{
+	const qat_device *d = l->device;
+	qat_claim c = { .size = sizeof c };
+	int rc = d->api->claim(d->handle, x->graph, node, keep, x->taken, &c);
+
+	if (!rc && !claim_is_sound(x, &c, node, keep))
+		rc = qat_fail(QAT_EABI, "backend %s: unsound claim at %s", d->name,
+			      x->graph->nodes[node]->name);
+	return rc ? rc : add_claim(x, l, &c);
+}
+
+/* Nodes of other lanes are taken; values that they touch are needed outside. */
+static int claim_lane(qat_exec *x, int32_t lane, uint8_t *keep)
+{
+	qat_lane *l = &x->lanes[lane];
+	int rc = QAT_OK;
+
+	for (int64_t i = 0; i < x->graph->n_nodes; i++)
+		x->taken[i] = x->spots[i].lane != lane;
+	for (int64_t i = 0; i < x->graph->n_nodes && !rc; i++)
+		if (!x->taken[i])
+			rc = claim_node(x, l, i, keep);
+	return rc ? rc : sort_claims(x, l);
+}
+
+/* keep, and what two lanes touch. */
+static uint8_t *shared_values(const qat_exec *x)
+{
+	const int64_t n = x->graph->n_values;
+	uint8_t *lanes = calloc((size_t)n + 1, 1);
+
+	if (!lanes)
+		return NULL;
+	for (int64_t i = 0; i < x->graph->n_nodes; i++) {
+		const qat_node *node = x->graph->nodes[i];
+
+		for (int64_t k = 0; k < node->n_in + node->n_out; k++) {
+			const int64_t v = k < node->n_in ? node->in[k]
+							 : node->out[k - node->n_in];
+
+			if (v != QAT_NONE)
+				lanes[qat_exec_root(x, v)] |= (uint8_t)(1 << x->spots[i].lane);
+		}
+	}
+	for (int64_t v = n - 1; v >= 0; v--)
+		lanes[v] = lanes[qat_exec_root(x, v)];
+	for (int64_t v = 0; v < n; v++)
+		lanes[v] = (lanes[v] & (lanes[v] - 1)) || x->keep[v];
+	return lanes;
+}
+
+int qat_exec_claim(qat_exec *x)
+{
+	uint8_t *keep = shared_values(x);
+	int rc = keep ? QAT_OK : qat_fail(QAT_ENOMEM, "claim: out of memory");
+
+	for (int32_t i = 0; i < x->n_lanes && !rc; i++)
+		rc = claim_lane(x, i, keep);
+	free(keep);
+	if (!rc)
+		rc = merge_lanes(x);
+	return rc ? rc : check_order(x);
 }

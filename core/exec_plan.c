@@ -13,16 +13,19 @@ int64_t qat_exec_root(const qat_exec *x, int64_t v)
 	return v;
 }
 
-static uint32_t position_phase(const qat_exec *x, int64_t position)
+static void extend(qat_interval *life, int64_t at)
 {
-	return qat_exec_phase(x, x->claims[position]);
+	if (at < life->first)
+		life->first = at;
+	if (at > life->last)
+		life->last = at;
 }
 
-/* First and last claim that touch each value. */
-static int lifetimes(const qat_exec *x, qat_interval *life)
+/* First and last slot that touch each value. */
+static void lifetimes(const qat_exec *x, qat_interval *life)
 {
 	for (int64_t v = 0; v < x->graph->n_values; v++)
-		life[v] = (qat_interval){ .bytes = x->bytes[v], .first = x->n_claims, .last = -1 };
+		life[v] = (qat_interval){ .bytes = x->bytes[v], .first = x->n_order, .last = -1 };
 	for (int64_t i = 0; i < x->graph->n_nodes; i++) {
 		const qat_node *n = x->graph->nodes[i];
 		const int64_t at = x->position[i];
@@ -30,18 +33,13 @@ static int lifetimes(const qat_exec *x, qat_interval *life)
 		for (int64_t k = 0; k < n->n_in + n->n_out; k++) {
 			const int64_t v = k < n->n_in ? n->in[k] : n->out[k - n->n_in];
 
-			if (v == QAT_NONE)
-				continue;
-			if (at < life[v].first)
-				life[v].first = at;
-			if (at > life[v].last)
-				life[v].last = at;
+			if (v != QAT_NONE)
+				extend(&life[qat_exec_root(x, v)], at);
 		}
 	}
 	for (int64_t v = 0; v < x->graph->n_values; v++)
 		if (x->keep[v])
-			life[v].last = x->n_claims;
-	return QAT_OK;
+			life[qat_exec_root(x, v)].last = x->n_order;
 }
 
 static int8_t slab_of(const qat_exec *x, int64_t v, const qat_interval *life)
@@ -56,48 +54,109 @@ static int8_t slab_of(const qat_exec *x, int64_t v, const qat_interval *life)
 	case QAT_ROLE_INPUT:
 	case QAT_ROLE_STATE: return SLAB_STATE;
 	}
-	if (position_phase(x, life->first) == QAT_PHASE_PROLOGUE &&
-	    (life->last >= x->n_claims || position_phase(x, life->last) != QAT_PHASE_PROLOGUE))
+	if (x->order[life->first].phase == QAT_PHASE_PROLOGUE &&
+	    (life->last >= x->n_order || x->order[life->last].phase != QAT_PHASE_PROLOGUE))
 		return SLAB_STEP;
 	return SLAB_SCRATCH;
 }
 
-/* Values of the three long-lived slabs follow each other. */
-static void place_lasting(qat_exec *x, int64_t v)
-{
-	const int64_t a = x->device->caps.alignment > 0 ? x->device->caps.alignment : 64;
-	int64_t *end = &x->slab_bytes[x->slab[v]];
+/* ---- one lane ---- */
 
-	x->offset[v] = *end;
+/* Whether the lane has memory of v without a slab: that of its owner, or imported. */
+static int elsewhere(const qat_exec *x, const qat_lane *l, int64_t v, const qat_source *s)
+{
+	if (s->owner)
+		return &x->lanes[x->home[v]] == l;
+	return s->data && !x->updated[v] && l->device->api->import;
+}
+
+/* Values of the three long-lived slabs follow each other. */
+static void place_lasting(const qat_exec *x, qat_lane *l, int64_t v)
+{
+	const int64_t a = qat_exec_alignment(l);
+	int64_t *end = &l->slab_bytes[x->slab[v]];
+
+	l->offset[v] = *end;
 	*end += (x->bytes[v] + a - 1) / a * a;
 }
 
-static int place_scratch(qat_exec *x, const qat_interval *life)
+/* When the lane needs its memory of each scratch value: while its nodes use it, and from
+ * one copy to the other. */
+static void lane_lifetimes(const qat_exec *x, int32_t lane, const qat_interval *life,
+			   qat_interval *here)
 {
-	const int64_t a = x->device->caps.alignment > 0 ? x->device->caps.alignment : 64;
-	const int64_t room = x->graph->n_values + x->n_claims;
-	qat_interval *items = malloc((size_t)(room + 1) * sizeof *items);
-	int64_t n = 0;
-	int rc;
+	for (int64_t v = 0; v < x->graph->n_values; v++) {
+		here[v] = life[v];
+		if (x->n_lanes > 1) {
+			here[v].first = x->n_order;
+			here[v].last = life[v].last == x->n_order && x->home[v] == lane
+				     ? x->n_order : -1;
+		}
+	}
+	for (int64_t i = 0; i < x->graph->n_nodes && x->n_lanes > 1; i++) {
+		const qat_node *n = x->graph->nodes[i];
 
-	if (!items)
-		return qat_fail(QAT_ENOMEM, "plan: out of memory");
+		for (int64_t k = 0; k < n->n_in + n->n_out && x->spots[i].lane == lane; k++) {
+			const int64_t v = k < n->n_in ? n->in[k] : n->out[k - n->n_in];
+
+			if (v != QAT_NONE)
+				extend(&here[qat_exec_root(x, v)], x->position[i]);
+		}
+	}
+	for (int64_t i = 0; i < x->n_actions; i++)
+		if (x->actions[i].value != QAT_NONE)
+			extend(&here[x->actions[i].value], x->actions[i].at);
+}
+
+static int place_scratch(qat_exec *x, int32_t lane, const qat_interval *life)
+{
+	qat_lane *l = &x->lanes[lane];
+	const int64_t room = x->graph->n_values + l->n_claims;
+	qat_interval *items = malloc((size_t)(room + 1) * sizeof *items);
+	qat_interval *here = malloc((size_t)(x->graph->n_values + 1) * sizeof *here);
+	int64_t n = 0;
+	int rc = items && here ? QAT_OK : qat_fail(QAT_ENOMEM, "plan: out of memory");
+
+	if (rc)
+		goto out;
+	lane_lifetimes(x, lane, life, here);
 	for (int64_t v = 0; v < x->graph->n_values; v++)
-		if (x->slab[v] == SLAB_SCRATCH)
-			items[n++] = life[v];
-	for (int64_t i = 0; i < x->n_claims; i++)
-		if (x->claims[i]->workspace)
-			items[n++] = (qat_interval){ .bytes = x->claims[i]->workspace, .first = i,
-						     .last = i };
-	rc = qat_plan(items, n, a, &x->slab_bytes[SLAB_SCRATCH]);
+		if (x->slab[v] == SLAB_SCRATCH && l->own[v])
+			items[n++] = here[v];
+	for (int64_t i = 0; i < x->n_order; i++)
+		if (x->order[i].lane == lane && l->claims[x->order[i].claim]->workspace)
+			items[n++] = (qat_interval){
+				.bytes = l->claims[x->order[i].claim]->workspace, .first = i,
+				.last = i };
+	rc = qat_plan(items, n, qat_exec_alignment(l), &l->slab_bytes[SLAB_SCRATCH]);
 	n = 0;
 	for (int64_t v = 0; v < x->graph->n_values; v++)
-		if (x->slab[v] == SLAB_SCRATCH)
-			x->offset[v] = items[n++].offset;
-	for (int64_t i = 0; i < x->n_claims; i++)
-		x->work_offset[i] = x->claims[i]->workspace ? items[n++].offset : -1;
+		if (x->slab[v] == SLAB_SCRATCH && l->own[v])
+			l->offset[v] = items[n++].offset;
+	for (int64_t i = 0; i < l->n_claims; i++)
+		l->work_offset[i] = l->claims[i]->workspace ? items[n++].offset : -1;
+out:
 	free(items);
+	free(here);
 	return rc;
+}
+
+static int plan_lane(qat_exec *x, int32_t lane, const qat_source *sources,
+		     const qat_interval *life)
+{
+	static const qat_source nowhere;
+	qat_lane *l = &x->lanes[lane];
+
+	l->work_offset = malloc((size_t)(l->n_claims + 1) * sizeof *l->work_offset);
+	if (!l->work_offset)
+		return qat_fail(QAT_ENOMEM, "plan: out of memory");
+	for (int64_t v = 0; v < x->graph->n_values; v++) {
+		l->own[v] = x->slab[v] >= 0 && l->has[v] &&
+			    !elsewhere(x, l, v, sources ? &sources[v] : &nowhere);
+		if (l->own[v] && x->slab[v] != SLAB_SCRATCH)
+			place_lasting(x, l, v);
+	}
+	return place_scratch(x, lane, life);
 }
 
 int qat_exec_plan(qat_exec *x, const qat_source *sources)
@@ -105,21 +164,14 @@ int qat_exec_plan(qat_exec *x, const qat_source *sources)
 	qat_interval *life = malloc((size_t)(x->graph->n_values + 1) * sizeof *life);
 	int rc;
 
-	x->work_offset = malloc((size_t)(x->n_claims + 1) * sizeof *x->work_offset);
-	if (!life || !x->work_offset) {
-		free(life);
+	if (!life)
 		return qat_fail(QAT_ENOMEM, "plan: out of memory");
-	}
-	rc = lifetimes(x, life);
-	for (int64_t v = 0; v < x->graph->n_values; v++) {
+	lifetimes(x, life);
+	for (int64_t v = 0; v < x->graph->n_values; v++)
 		x->slab[v] = slab_of(x, v, &life[v]);
-		if (sources && (sources[v].binding.memory || sources[v].data))
-			x->slab[v] = -1;
-		if (x->slab[v] >= 0 && x->slab[v] != SLAB_SCRATCH)
-			place_lasting(x, v);
-	}
-	if (!rc)
-		rc = place_scratch(x, life);
+	rc = qat_exec_schedule(x, sources);
+	for (int32_t i = 0; i < x->n_lanes && !rc; i++)
+		rc = plan_lane(x, i, sources, life);
 	free(life);
 	return rc;
 }

@@ -14,7 +14,13 @@
 
 enum { QAT_PIPELINE_VERSION = 1, QAT_NAME_MAX = 100 };
 
-enum { QAT_FALLBACK_ERROR = 0, QAT_FALLBACK_WARN = 1, QAT_FALLBACK_ALLOW = 2 };
+/* What a device cannot run goes to the default backend, or is refused. AUTO: as WARN while
+ * a session copies at most QAT_FALLBACK_BYTES a step between devices, else as ERROR. */
+enum {
+	QAT_FALLBACK_ERROR = 0, QAT_FALLBACK_WARN = 1, QAT_FALLBACK_ALLOW = 2,
+	QAT_FALLBACK_AUTO = 3
+};
+#define QAT_FALLBACK_BYTES ((int64_t)16 << 20)
 
 /* Where the parameters come from: a path, a hub name, or a seed. */
 typedef struct qat_pipeline_model {
@@ -108,6 +114,9 @@ int64_t qat_pipeline_state_index(const qat_pipeline *p, const char *name);
 int64_t qat_pipeline_data_index(const qat_pipeline *p, const char *name);
 int64_t qat_pipeline_scheme_index(const qat_pipeline *p, const char *name);
 const qat_sites *qat_pipeline_sites_find(const qat_pipeline *p, const char *name);
+
+/* The first backend that says it is the default and has a device here; NULL: none. */
+const qat_interface *qat_backend_default(void);
 
 /* Letters, digits, '.', '_' and '-', not '.' or '-' at first, at most QAT_NAME_MAX: safe
  * as the name of a file. */

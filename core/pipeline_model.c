@@ -172,7 +172,7 @@ struct device {
 };
 
 static const char *const precisions[] = { "f32", "bf16", NULL };
-static const char *const fallbacks[] = { "error", "warn", "allow", NULL };
+static const char *const fallbacks[] = { "error", "warn", "allow", "auto", NULL };
 
 static const qat_option device_keys[] = {
 	{ .name = "backend" }, { .name = "index" }, { .name = "threads" }, { .name = "precision" },
@@ -186,7 +186,8 @@ const qat_option qat_pipeline_device_options[] = {
 	QAT_ENUM(struct device, precision, 0, precisions, "of what is computed in float"),
 	QAT_OPTION(struct device, QAT_OPT_SIZE, memory_limit, "bytes that a step may take",
 		   .flags = 0),
-	QAT_ENUM(struct device, fallback, 0, fallbacks, "where the device cannot run a node"),
+	QAT_ENUM(struct device, fallback, QAT_FALLBACK_AUTO, fallbacks,
+		 "where the device cannot run a node: refuse, or run it on the default backend"),
 	QAT_END
 };
 
@@ -204,19 +205,23 @@ int64_t qat_threads_default(void)
 	return online > 0 ? online : 1;
 }
 
-struct choice {
-	const qat_interface *interface;
-};
-
 static int choose_default(void *context, const qat_interface *i, const void *vtable)
 {
-	struct choice *c = context;
+	const qat_interface **out = context;
 	const qat_backend *backend = vtable;
 
 	if (!(i->flags & QAT_IS_DEFAULT) || backend->count() < 1)
 		return 0;
-	c->interface = i;
+	*out = i;
 	return 1;
+}
+
+const qat_interface *qat_backend_default(void)
+{
+	const qat_interface *i = NULL;
+
+	qat_plugin_each(QAT_KIND_BACKEND, choose_default, &i);
+	return i;
 }
 
 /* The backend that the file names, or the one that says it is the default. */
@@ -225,17 +230,17 @@ static int set_backend(qat_pipeline *p, const qat_yaml_node *node)
 	qat_option_env env = { .arena = p->arena, .folder = p->folder };
 	qat_option_source source = { .map = node, .other = device_keys };
 	const qat_yaml_node *named = qat_yaml_get(node, "backend"), *at = named;
-	struct choice c = { NULL };
+	const qat_interface *chosen;
 
 	if (named && named->type == QAT_YAML_NULL)
 		named = NULL;
 	if (!named) {
-		qat_plugin_each(QAT_KIND_BACKEND, choose_default, &c);
-		if (!c.interface)
+		chosen = qat_backend_default();
+		if (!chosen)
 			return qat_yaml_fail(node ? node : qat_yaml_root(p->doc), QAT_ENOTFOUND,
 					     "no backend is here to be the default: qat-run "
 					     "--plugins says why");
-		at = qat_yaml_scalar_new(p->doc, "%s", c.interface->name);
+		at = qat_yaml_scalar_new(p->doc, "%s", chosen->name);
 		if (!at)
 			return QAT_ENOMEM;
 	}

@@ -3,6 +3,7 @@
 #include "step.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "error.h"
 #include "progress.h"
@@ -69,10 +70,86 @@ static int check_ranges(qat_step *s, const char *state, const char *missing)
 			"measured for state %s: put a calibrate step before", missing, state);
 }
 
-static int predict_session(qat_step *s, qat_session_spec *spec, int show)
+/* ---- nodes that run elsewhere ---- */
+
+enum { TOLD_MAX = 16 };
+
+/* What was moved, each set of nodes once, with the session that copies most for it. */
+typedef struct told {
+	int count;
+	qat_plan_size size[TOLD_MAX];
+} told;
+
+static const char *amount(char out[32], int64_t bytes)
+{
+	if (bytes < 1 << 20)
+		snprintf(out, 32, "%.1f KiB", (double)bytes / 1024);
+	else
+		snprintf(out, 32, "%.1f MiB", (double)bytes / (1 << 20));
+	return out;
+}
+
+static void remember(told *t, const qat_plan_size *size)
+{
+	int i = 0;
+
+	while (i < t->count && strcmp(t->size[i].what, size->what))
+		i++;
+	if (i == TOLD_MAX)
+		return;
+	if (i == t->count || size->copied > t->size[i].copied)
+		t->size[i] = *size;
+	t->count += i == t->count;
+}
+
+static int check_fallback(told *t, const qat_context *c, const qat_plan_size *size)
+{
+	const int64_t policy = c->p->device.fallback;
+	char bytes[32];
+
+	if (!size->moved || policy == QAT_FALLBACK_ALLOW)
+		return QAT_OK;
+	if (policy == QAT_FALLBACK_AUTO && size->copied > QAT_FALLBACK_BYTES)
+		return qat_fail(QAT_ENOTSUP, "device %s cannot run %s; %s would, with %s copied in "
+				"each step: write device.fallback: warn or allow to have that",
+				c->device.name, size->what, c->fallback.name,
+				amount(bytes, size->copied));
+	remember(t, size);
+	return QAT_OK;
+}
+
+static void tell(const told *t, const qat_context *c)
+{
+	char bytes[32];
+
+	for (int i = 0; i < t->count; i++)
+		qat_log(QAT_LOG_WARN, "%s runs %lld node%s that %s cannot, with up to %s copied in "
+			"each step: %s", c->fallback.name, (long long)t->size[i].moved,
+			t->size[i].moved == 1 ? "" : "s",
+			c->device.name, amount(bytes, t->size[i].copied), t->size[i].what);
+}
+
+/* ---- sessions ---- */
+
+static void print_memory(const char *name, const qat_session_spec *spec,
+			 const qat_plan_size *size, int show)
+{
+	const double mib = 1.0 / (1 << 20);
+
+	if (show == QAT_PREDICT_KERNELS)
+		printf("    memory: ");
+	else
+		printf("  %s, %lld x %lld: ", name, (long long)spec->batch,
+		       (long long)spec->length);
+	printf("%.0f MiB = %.0f parameters + %.0f state + %.0f step + %.0f scratch\n",
+	       mib * (double)(size->params + size->state + size->step + size->scratch),
+	       mib * (double)size->params, mib * (double)size->state, mib * (double)size->step,
+	       mib * (double)size->scratch);
+}
+
+static int predict_session(told *t, qat_step *s, qat_session_spec *spec, int show)
 {
 	qat_context *c = s->context;
-	const double mib = 1.0 / (1 << 20);
 	const char *name = spec->state;
 	const char *missing = NULL;
 	qat_plan_size size;
@@ -81,23 +158,25 @@ static int predict_session(qat_step *s, qat_session_spec *spec, int show)
 	if (!spec->sites)
 		spec->sites = sites_of(c->p, qat_pipeline_state_index(c->p, name));
 	spec->state = "base";
+	if (show == QAT_PREDICT_KERNELS)
+		printf("  %s, %lld x %lld\n", name, (long long)spec->batch,
+		       (long long)spec->length);
 	rc = qat_session_predict(&size, &missing, c, spec, show == QAT_PREDICT_KERNELS);
 	if (!rc)
 		rc = check_ranges(s, name, missing);
 	if (!rc)
 		rc = within_limit(c, &size);
+	if (!rc)
+		rc = check_fallback(t, c, &size);
 	if (!rc && show)
-		printf("  %s, %lld x %lld: %.0f MiB = %.0f parameters + %.0f state + %.0f step + "
-		       "%.0f scratch\n", name, (long long)spec->batch, (long long)spec->length,
-		       mib * (double)(size.params + size.state + size.step + size.scratch),
-		       mib * (double)size.params, mib * (double)size.state,
-		       mib * (double)size.step, mib * (double)size.scratch);
+		print_memory(name, spec, &size, show);
 	return rc;
 }
 
 int qat_predict(qat_step *s, int show)
 {
 	const qat_pipeline *p = s->context->p;
+	told moved = { .count = 0 };
 	int rc = QAT_OK;
 
 	if (show)
@@ -116,11 +195,13 @@ int qat_predict(qat_step *s, int show)
 			if (!rc && k == 0 && show)
 				printf("  steps[%lld] %s\n", (long long)i, s->plan->task);
 			if (!rc)
-				rc = predict_session(s, &spec, show);
+				rc = predict_session(&moved, s, &spec, show);
 			if (rc)
 				rc = qat_yaml_fail(s->plan->node, rc, "%s", qat_error());
 		}
 		rc = rc == QAT_ENOTFOUND ? QAT_OK : rc;
 	}
+	if (!rc)
+		tell(&moved, s->context);
 	return rc;
 }

@@ -131,16 +131,14 @@ static int fill(void *context, const qat_value *v, void *to)
 	return read(x->state, p, to);
 }
 
-int qat_session_find(const qat_session *x, const char *name, qat_binding *out)
+int64_t qat_session_find(const qat_session *x, const char *name)
 {
 	const qat_graph *g = &qat_exec_graph(x->exec)->graph;
 
 	for (int64_t v = 0; v < g->n_values; v++)
-		if (g->values[v]->role == QAT_ROLE_PARAM && !strcmp(g->values[v]->name, name)) {
-			*out = qat_exec_binding(x->exec, v);
-			return out->memory != NULL;
-		}
-	return 0;
+		if (g->values[v]->role == QAT_ROLE_PARAM && !strcmp(g->values[v]->name, name))
+			return qat_exec_binding(x->exec, v).memory ? v : QAT_NONE;
+	return QAT_NONE;
 }
 
 static int find_source(void *context, const qat_value *v, qat_source *out)
@@ -150,8 +148,11 @@ static int find_source(void *context, const qat_value *v, qat_source *out)
 	const qat_param_state *p;
 
 	out->fill = fill;
-	if (x->shared && qat_session_find(x->shared, v->name, &out->binding))
+	out->value = x->shared ? qat_session_find(x->shared, v->name) : QAT_NONE;
+	if (out->value != QAT_NONE) {
+		out->owner = x->shared->exec;
 		return QAT_OK;
+	}
 	p = split_name(x->state, v->name, &read);
 	if (!p)		/* a static range */
 		return qat_state_range(x->state, v->name, qat_value_bytes(v), &out->data);

@@ -20,7 +20,7 @@ struct qat_session {
 	int prologue_done;
 };
 
-/* Memory of the parameter of that name, as this session has it; 0 if it does not. */
-int qat_session_find(const qat_session *x, const char *name, qat_binding *out);
+/* Value of the parameter of that name, if this session has it in memory; else QAT_NONE. */
+int64_t qat_session_find(const qat_session *x, const char *name);
 
 #endif

@@ -71,7 +71,7 @@ static int gather(qat_session *x, qat_tensor *tensors, const qat_tensor **at)
 {
 	for (int64_t i = 0; i < x->state->n_params; i++) {
 		const qat_param_state *p = &x->state->params[i];
-		qat_binding b = { 0 };
+		const int64_t v = qat_session_find(x, p->info.name);
 		qat_tensor *t = &tensors[i];
 		int rc = QAT_OK;
 
@@ -83,9 +83,8 @@ static int gather(qat_session *x, qat_tensor *tensors, const qat_tensor **at)
 		at[i] = t;
 		if (!t->data)
 			return qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);
-		if (qat_session_find(x, p->info.name, &b))
-			rc = x->context->device.api->read(x->context->device.handle, t->data,
-							  b.memory, b.offset, t->bytes);
+		if (v != QAT_NONE)
+			rc = qat_exec_read(x->exec, v, t->data, t->bytes);
 		else
 			rc = qat_state_read(x->state, p, t->data);
 		if (rc)

@@ -55,4 +55,12 @@ memory "$dir/refused.yaml" 2
 # (a file is where save wants to make its folder)
 sed 's/path: saved/path: d.safetensors/; s/^output: .*/&-half/' "$dir/p.yaml" >"$dir/fails.yaml"
 memory "$dir/fails.yaml" 1
+# and on two devices: QUANTIZE, OBSERVE, ADD and ROPE are lacking in the first
+mkdir "$dir/plugins" && cp -L "$top_builddir/tests/.libs/partial.so" \
+	"$dir/plugins/backend-partial.so" && chmod 755 "$dir/plugins/backend-partial.so" || exit 99
+QATRUN_PLUGIN_PATH=$dir/plugins:$QATRUN_PLUGIN_PATH QATRUN_CPU_DENSE=own
+export QATRUN_CPU_DENSE
+sed 's/backend: reference/backend: partial, fallback: allow, lacks: 2098720/; s/^output: .*/&-two/' \
+	"$dir/p.yaml" >"$dir/two.yaml"
+[ ! -e "$top_builddir/plugins-built/backend-cpu.so" ] || memory "$dir/two.yaml" 0
 finish

@@ -159,8 +159,8 @@ static const qat_backend vtable = {
 	.caps = cpu_caps, .alloc = qat_cpu_alloc, .import = qat_cpu_import,
 	.free = qat_cpu_free, .write = qat_cpu_write, .read = qat_cpu_read, .map = qat_cpu_map,
 	.supports = qat_cpu_supports, .claim = qat_cpu_claim, .compile = qat_cpu_compile,
-	.run = qat_cpu_run, .run_one = qat_cpu_run_one, .release = qat_cpu_release,
-	.sync = qat_cpu_sync,
+	.run = qat_cpu_run, .run_one = qat_cpu_run_one, .run_range = qat_cpu_run_range,
+	.release = qat_cpu_release, .sync = qat_cpu_sync,
 };
 
 static const qat_interface cpu = {

@@ -240,6 +240,7 @@ uint32_t qat_cpu_codes_layout(const qat_cpu *cpu, const qat_graph *g, const qat_
 
 int qat_cpu_compile(void *device, const qat_program *p, void **exe);
 int qat_cpu_run(void *device, void *exe, qat_runtime *rt);
+int qat_cpu_run_range(void *device, void *exe, qat_runtime *rt, int64_t first, int64_t count);
 int qat_cpu_run_one(void *device, void *exe, qat_runtime *rt, int64_t claim);
 void qat_cpu_release(void *device, void *exe);
 int qat_cpu_sync(void *device);

@@ -167,6 +167,20 @@ int qat_cpu_run(void *device, void *compiled, qat_runtime *rt)
 	return rc;
 }
 
+int qat_cpu_run_range(void *device, void *compiled, qat_runtime *rt, int64_t first, int64_t count)
+{
+	exe *x = compiled;
+	int rc = QAT_OK;
+
+	if (first < 0 || count < 0 || count > x->n_steps - first)
+		return qat_fail(QAT_EINVAL, "cpu: no %lld claims from %lld on", (long long)count,
+				(long long)first);
+	qat_cpu_use_threads(device);
+	for (int64_t i = first; i < first + count && !rc; i++)
+		rc = x->steps[i].run(device, &x->steps[i], rt);
+	return rc;
+}
+
 int qat_cpu_run_one(void *device, void *compiled, qat_runtime *rt, int64_t claim)
 {
 	exe *x = compiled;

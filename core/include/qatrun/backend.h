@@ -1,8 +1,9 @@
 /* backend.h - what a device offers: memory, and kernels that run compiled nodes.
  *
- * Life of a graph on a device: for each node supports(); then claim() groups nodes into
- * kernels, before memory is planned; the core plans buffers by liveness and binds every
- * remaining value to memory; compile() once; run() per phase, many times.
+ * Life of a graph on a device: for each node supports(); what it cannot run may go to
+ * another device. Then claim() groups the nodes that stay into kernels, before memory is
+ * planned; the core plans buffers by liveness and binds every remaining value to memory;
+ * compile() once; run() per phase, many times.
  * Nothing here knows what training is.
  */
 #ifndef QATRUN_BACKEND_H
@@ -59,8 +60,8 @@ typedef struct qat_program {
 	uint32_t size, reserved;
 	const qat_graph *graph;
 	int64_t n_claims;
-	const qat_claim *const *claims;	/* in running order, all phases */
-	const qat_binding *bindings;	/* [graph->n_values] */
+	const qat_claim *const *claims;	/* in running order, all phases, of this device */
+	const qat_binding *bindings;	/* [graph->n_values]; of this device's nodes */
 	const qat_binding *workspaces;	/* [n_claims] */
 } qat_program;
 
@@ -88,9 +89,10 @@ typedef struct qat_backend {
 	 * device cannot. */
 	int (*import)(void *device, qat_memory **out, const void *data, int64_t bytes);
 	void (*free)(void *device, qat_memory *m);
+	/* Both wait for what was run before, and are done when they return. */
 	int (*write)(void *device, qat_memory *m, int64_t offset, const void *data, int64_t bytes);
 	int (*read)(void *device, void *data, qat_memory *m, int64_t offset, int64_t bytes);
-	/* Host address of the memory, NULL where there is none. */
+	/* Host address of the memory, NULL where there is none. Used after sync(). */
 	void *(*map)(void *device, qat_memory *m);
 
 	/* A pure function of op, types, shapes and the device's caps. why: a sentence,
@@ -98,16 +100,23 @@ typedef struct qat_backend {
 	int (*supports)(void *device, const qat_graph *g, const qat_node *n, char *why,
 			int64_t room);
 	/* Propose the kernel for node `first`, the earliest that no claim has yet: at
-	 * least that node. keep[value] is 1 where a value is needed outside (never
-	 * swallow or make private such a value). taken[node] is 1 where claimed. */
+	 * least that node. keep[value] is 1 where a value is needed outside, or by another
+	 * device (never swallow or make private such a value). taken[node] is 1 where
+	 * claimed, or another device's. */
 	int (*claim)(void *device, const qat_graph *g, int64_t first, const uint8_t *keep,
 		     const uint8_t *taken, qat_claim *out);
 	int (*compile)(void *device, const qat_program *p, void **exe);
+	/* The claims of rt->phase. */
 	int (*run)(void *device, void *exe, qat_runtime *rt);
 	/* Run one claim: the interpreter mode, and profiles. */
 	int (*run_one)(void *device, void *exe, qat_runtime *rt, int64_t claim);
 	void (*release)(void *device, void *exe);
 	int (*sync)(void *device);
+
+	/* Run `count` claims from `first` on, all of one phase: what is between two places
+	 * where another device has its turn. NULL: run_one for each. */
+	int (*run_range)(void *device, void *exe, qat_runtime *rt, int64_t first,
+			 int64_t count);
 } qat_backend;
 
 #endif
