@@ -13,7 +13,14 @@
 #include "kernels.h"
 #include "simd.h"
 
-#if defined __AVX512VNNI__
+#if defined __AMX_INT8__ || defined QAT_PLAIN_TILES
+#include "tiles.h"
+enum { ROWS = 32 };			/* of a block of tiles */
+#else
+enum { ROWS = 0 };
+#endif
+
+#if defined __AVX512VNNI__ || defined QAT_PLAIN_TILES
 enum { STEP = 4, TILE = 6, BYTES = 1, OFFSET = 128 };
 typedef int8_t xcode;
 typedef uint8_t wcode;
@@ -27,7 +34,7 @@ typedef int16_t xcode;
 typedef int16_t wcode;
 #endif
 
-enum { COLS = 2 * LANES, TASK_ROWS = 16 * TILE, TASK_PAIRS = 8 };
+enum { COLS = 2 * LANES, TASK_ROWS = 16 * TILE, TASK_PAIRS = 8, MOST = ROWS ? ROWS : TILE };
 
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi_any __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -48,7 +55,14 @@ QAT_INLINE vi dot_step(vi acc, vi w, const xcode *x)
 	int32_t word;
 
 	memcpy(&word, x, 4);
-#if defined __AVX512VNNI__
+#if defined QAT_PLAIN_TILES
+	uint8_t bytes[4 * LANES];
+
+	memcpy(bytes, &w, sizeof bytes);
+	for (int i = 0; i < 4 * LANES; i++)
+		acc[i / 4] += bytes[i] * (int8_t)(word >> i % 4 * 8);
+	return acc;
+#elif defined __AVX512VNNI__
 	return (vi)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(word));
 #elif defined __AVX2__
 	return acc + (vi)_mm256_madd_epi16((__m256i)w, _mm256_set1_epi32(word));
@@ -348,11 +362,11 @@ static scale_range prepare(const xside *x, const qat_qmm *p, const qat_qmm_args 
 
 /* ---- tiles ---- */
 
-/* A tile of TILE rows and two panels: where its operands are. */
+/* A tile of up to MOST rows and two panels: where its operands are. */
 typedef struct tile_at {
-	const xcode *x[TILE];
-	const float *x_scale[TILE];
-	const int32_t *x_sum[TILE], *x_zero[TILE];
+	const xcode *x[MOST];
+	const float *x_scale[MOST];
+	const int32_t *x_sum[MOST], *x_zero[MOST];
 	const char *w[2];
 	const float *w_scale[2];
 	const int32_t *w_zero[2], *w_sum[2];
@@ -426,9 +440,9 @@ QAT_INLINE void tile_run(float out[TILE][COLS], const qat_qmm *p, const tile_at 
 }
 
 static void tile_place(tile_at *t, const qat_qmm *p, const xside *x, const char *packed, int64_t m,
-		       int64_t row, int64_t pair)
+		       int64_t row, int64_t pair, int rows)
 {
-	for (int i = 0; i < TILE; i++) {
+	for (int i = 0; i < rows; i++) {
 		const int64_t r = min64(row + i, m - 1);
 
 		t->x[i] = x->codes + r * x->ld;
@@ -461,7 +475,7 @@ static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 	float out[TILE][COLS] __attribute__((aligned(64)));
 	tile_at t;
 
-	tile_place(&t, p, x, a->weight, a->m, row, pair);
+	tile_place(&t, p, x, a->weight, a->m, row, pair, TILE);
 	if (plain && p->groups > 1 && p->group4 == 32) {
 		static const qat_qmm none;
 
@@ -477,6 +491,105 @@ static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 		finish_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
 }
 
+#if defined __AMX_INT8__ || defined QAT_PLAIN_TILES
+/* Bytes that a product of tiles goes over: as many as fit and divide a group. */
+static int64_t tile_depth(const qat_qmm *p)
+{
+	for (int64_t depth = 64; depth >= 16; depth -= 4)
+		if (p->group4 % depth == 0)
+			return depth;
+	return 0;
+}
+
+/* The sums of one group, [ROWS][COLS], in two tiles by two. */
+static void block_group(int32_t *sums, const tile_at *t, int64_t ld, int64_t first, int64_t n,
+			int64_t depth)
+{
+	enum { STRIDE = COLS * 4 };
+
+	tile_clear(0);
+	tile_clear(1);
+	tile_clear(2);
+	tile_clear(3);
+	for (int64_t k = first; k < first + n; k += depth) {
+		tile_left(4, t->x[0] + k, ld);
+		tile_right(6, t->w[0] + k * LANES);
+		tile_dot(0, 4, 6);
+		tile_right(7, t->w[1] + k * LANES);
+		tile_dot(1, 4, 7);
+		tile_left(5, t->x[16] + k, ld);
+		tile_dot(2, 5, 6);
+		tile_dot(3, 5, 7);
+	}
+	tile_save(0, sums, STRIDE);
+	tile_save(1, sums + LANES, STRIDE);
+	tile_save(2, sums + 16 * COLS, STRIDE);
+	tile_save(3, sums + 16 * COLS + LANES, STRIDE);
+}
+
+/* One group's terms onto the sums of a block. */
+QAT_INLINE void block_terms(float *out, const int32_t *sums, const qat_qmm *p, const tile_at *t,
+			    int64_t g, int assign)
+{
+	for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 2
+		for (int j = 0; j < 2; j++) {
+			const int at = i * COLS + j * LANES;
+			const vi sum = (vi)((vu)start(p, t, i, j, g) + (vu)vi_load(sums + at));
+			const vf s = vf_set(t->x_scale[i][g]) * vf_load(t->w_scale[j] + g * LANES);
+			const vf term = s * vf_from_int(sum);
+
+			vf_store(out + at, assign ? term : vf_load(out + at) + term);
+		}
+}
+
+static void one_block(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
+		      int64_t pair, int64_t depth)
+{
+	static const qat_qmm plain;
+	const qat_qmm *zeros = p->w_zero || p->x_zero ? p : &plain;
+	int32_t sums[ROWS * COLS] __attribute__((aligned(64)));
+	float out[ROWS][COLS] __attribute__((aligned(64)));
+	tile_at t;
+
+	memset(out, 0, sizeof out);
+	tile_place(&t, p, x, a->weight, a->m, row, pair, ROWS);
+	for (int64_t g = 0; g < p->groups; g++) {
+		block_group(sums, &t, x->ld, g * p->group4, p->group4, depth);
+		if (zeros == &plain)
+			block_terms(out[0], sums, &plain, &t, g, p->groups == 1);
+		else
+			block_terms(out[0], sums, p, &t, g, p->groups == 1);
+	}
+	for (int i = 0; i < ROWS; i++)
+		finish_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
+}
+
+/* Blocks of whole tiles in rows [row, end) of some pairs of panels; returns the first row
+ * that is left. */
+static int64_t run_blocks(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
+			  int64_t end, int64_t pair, int64_t last)
+{
+	const int64_t depth = tile_depth(p), stop = row + (end - row) / ROWS * ROWS;
+
+	if (!depth || stop == row)
+		return row;
+	tiles_open(depth);
+	for (; pair < last; pair++)
+		for (int64_t r = row; r < stop; r += ROWS)
+			one_block(p, a, x, r, pair, depth);
+	tiles_close();
+	return stop;
+}
+#else
+static int64_t run_blocks(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
+			  int64_t end, int64_t pair, int64_t last)
+{
+	(void)p, (void)a, (void)x, (void)end, (void)pair, (void)last;
+	return row;
+}
+#endif
+
 static void run_tiles(const qat_qmm *p, const qat_qmm_args *a, const xside *x)
 {
 	const int64_t pairs = div_up(p->n, COLS), down = div_up(a->m, TASK_ROWS);
@@ -485,11 +598,12 @@ static void run_tiles(const qat_qmm *p, const qat_qmm_args *a, const xside *x)
 #pragma omp parallel for schedule(dynamic) collapse(2)
 	for (int64_t ti = 0; ti < down; ti++)
 		for (int64_t tj = 0; tj < across; tj++) {
-			const int64_t last = min64(pairs, (tj + 1) * TASK_PAIRS);
+			const int64_t first = tj * TASK_PAIRS, last = min64(pairs, first + TASK_PAIRS);
 			const int64_t end = min64(a->m, (ti + 1) * TASK_ROWS);
+			const int64_t row = run_blocks(p, a, x, ti * TASK_ROWS, end, first, last);
 
-			for (int64_t pair = tj * TASK_PAIRS; pair < last; pair++)
-				for (int64_t r = ti * TASK_ROWS; r < end; r += TILE)
+			for (int64_t pair = first; pair < last; pair++)
+				for (int64_t r = row; r < end; r += TILE)
 					one_tile(p, a, x, r, pair);
 		}
 }

@@ -17,7 +17,7 @@
 
 #define QAT_INLINE static inline __attribute__((always_inline))
 
-#if defined __AVX512F__
+#if defined QAT_PLAIN_TILES || defined __AVX512F__
 enum { LANES = 16 };
 #elif defined __AVX2__
 enum { LANES = 8 };
@@ -39,7 +39,13 @@ QAT_INLINE void vf_store(float *p, vf v)
 	*(vf_any *)p = v;
 }
 
-#if defined __AVX512F__
+#if defined QAT_PLAIN_TILES
+QAT_INLINE vf vf_set(float x)
+{
+	return (vf){ x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x };
+}
+QAT_INLINE vf vf_from_int(vi a) { return __builtin_convertvector(a, vf); }
+#elif defined __AVX512F__
 QAT_INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
 QAT_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 QAT_INLINE vf vf_from_int(vi a) { return _mm512_cvtepi32_ps((__m512i)a); }
