@@ -16,6 +16,7 @@
 #include <qatrun/quantizer.h>
 #include <qatrun/task.h>
 #include <qatrun/tokenizer.h>
+#include <qatrun/tracker.h>
 #undef qat_fail
 
 #include "error.h"

@@ -222,26 +222,33 @@ static int read_table(void *field, const qat_option *o, qat_yaml_node *node,
 	return rc ? rc : qat_option_fill(field, o->table, &source, env);
 }
 
-static int read_plugin(void *field, const qat_option *o, qat_yaml_node *node,
-		       const qat_option_env *env)
+int qat_instance_read(qat_instance *out, uint32_t kind, const qat_yaml_node *node,
+		      const qat_option_env *env)
 {
 	static const qat_option other[] = { { .name = "name" }, QAT_END };
 	qat_option_source source = { .map = node, .other = other };
 	const qat_yaml_node *named = node;
+
+	if (node->type == QAT_YAML_MAP) {
+		named = qat_yaml_get(node, "name");
+		if (!named)
+			return qat_yaml_fail(node, QAT_EINVAL, "lacks \"name\", which says the %s",
+					     qat_kind_name(kind));
+	} else {
+		source.map = NULL;
+	}
+	return qat_instance_new(out, kind, named, &source, env);
+}
+
+static int read_plugin(void *field, const qat_option *o, qat_yaml_node *node,
+		       const qat_option_env *env)
+{
 	qat_instance *instance = qat_arena_alloc(env->arena, sizeof *instance);
 	int rc;
 
 	if (!instance)
 		return QAT_ENOMEM;
-	if (node->type == QAT_YAML_MAP) {
-		named = qat_yaml_get(node, "name");
-		if (!named)
-			return qat_yaml_fail(node, QAT_EINVAL, "lacks \"name\", which says the %s",
-					     qat_kind_name((uint32_t)o->kind));
-	} else {
-		source.map = NULL;
-	}
-	rc = qat_instance_new(instance, (uint32_t)o->kind, named, &source, env);
+	rc = qat_instance_read(instance, (uint32_t)o->kind, node, env);
 	if (!rc)
 		memcpy(field, &instance, sizeof instance);
 	return rc;

@@ -48,6 +48,10 @@ int qat_option_fill_json(void *out, const qat_option *table, const json_t *objec
 int qat_instance_new(qat_instance *out, uint32_t kind, const qat_yaml_node *named,
 		     const qat_option_source *source, const qat_option_env *env);
 
+/* The same of a value that is the plugin's name, or {name: .., its options}. */
+int qat_instance_read(qat_instance *out, uint32_t kind, const qat_yaml_node *node,
+		      const qat_option_env *env);
+
 /* The same by name alone, with all defaults. */
 int qat_instance_default(qat_instance *out, uint32_t kind, const char *name,
 			 const qat_option_env *env);

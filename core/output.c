@@ -266,6 +266,11 @@ void qat_output_close(qat_output *o)
 	free(o);
 }
 
+int qat_output_remove(const qat_output *o, const char *name)
+{
+	return remove_entry(o->folder, name, 0);
+}
+
 const char *qat_output_path(const qat_output *o)
 {
 	return o->path;

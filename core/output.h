@@ -20,6 +20,9 @@ void qat_output_close(qat_output *o);
 /* The same refusals, without making or changing anything. */
 int qat_output_check(const char *path, int force);
 
+/* Removes a file, or a folder with all that is in it, of the output; it may be absent. */
+int qat_output_remove(const qat_output *o, const char *name);
+
 /* Absolute, with links resolved. */
 const char *qat_output_path(const qat_output *o);
 

@@ -128,7 +128,8 @@ const qat_option qat_pipeline_top_options[] = {
 
 static const qat_option top_parts[] = {
 	{ .name = "qatrun" }, { .name = "model" }, { .name = "device" }, { .name = "data" },
-	{ .name = "schemes" }, { .name = "sites" }, { .name = "settings" }, { .name = "steps" },
+	{ .name = "schemes" }, { .name = "sites" }, { .name = "trackers" }, { .name = "settings" },
+	{ .name = "steps" },
 	QAT_END
 };
 
@@ -236,6 +237,7 @@ static int read_parts(qat_pipeline *p)
 		{ "data", qat_pipeline_read_data },
 		{ "schemes", qat_pipeline_read_schemes },
 		{ "sites", qat_pipeline_read_sites },
+		{ "trackers", qat_pipeline_read_trackers },
 		{ "steps", qat_pipeline_read_steps }
 	};
 	const qat_yaml_node *root = qat_yaml_root(p->doc), *node;

@@ -93,6 +93,8 @@ typedef struct qat_pipeline {
 	int64_t n_steps;
 	qat_pipeline_state *states;
 	int64_t n_states;
+	qat_instance *trackers;
+	int64_t n_trackers;
 } qat_pipeline;
 
 /* Reads and checks a file; `sets` are the texts after --set. Opens the plugins that it

@@ -20,7 +20,8 @@ int qat_pipeline_help(FILE *out)
 		fputs(parts[i].head, out);
 		rc = qat_option_help(out, parts[i].table);
 	}
-	fputs("\nsteps: a list of {task: PLUGIN, its options}\n"
+	fputs("\ntrackers: a list of PLUGIN or {name: PLUGIN, its options}\n"
+	      "steps: a list of {task: PLUGIN, its options}\n"
 	      "settings, x-*: a place for anchors\n", out);
 	return rc;
 }

@@ -10,6 +10,7 @@ int qat_pipeline_read_device(qat_pipeline *p, const qat_yaml_node *node);
 int qat_pipeline_read_data(qat_pipeline *p, const qat_yaml_node *node);
 int qat_pipeline_read_schemes(qat_pipeline *p, const qat_yaml_node *node);
 int qat_pipeline_read_sites(qat_pipeline *p, const qat_yaml_node *node);
+int qat_pipeline_read_trackers(qat_pipeline *p, const qat_yaml_node *node);
 int qat_pipeline_read_steps(qat_pipeline *p, const qat_yaml_node *node);
 
 /* Fails at `at` unless its text is a valid name. `what`: "a state". */

@@ -1,4 +1,4 @@
-/* pipeline_parts.c - the parts `data`, `schemes` and `sites`. */
+/* pipeline_parts.c - the parts `data`, `schemes`, `sites` and `trackers`. */
 #include <string.h>
 
 #include "kinds.h"
@@ -222,5 +222,36 @@ int qat_pipeline_read_sites(qat_pipeline *p, const qat_yaml_node *node)
 		p->n_sites = i + 1;
 		rc = read_set(p, &p->sites[i], node->keys[i], node->items[i]);
 	}
+	return rc;
+}
+
+/* --- trackers --- */
+
+static int read_tracker(qat_pipeline *p, const qat_yaml_node *node)
+{
+	qat_option_env env = { .arena = p->arena, .folder = p->folder };
+	qat_instance *t = &p->trackers[p->n_trackers];
+	int rc = qat_instance_read(t, QAT_KIND_TRACKER, node, &env);
+
+	for (int64_t i = 0; !rc && i < p->n_trackers; i++) {
+		if (!strcmp(p->trackers[i].interface->name, t->interface->name))
+			rc = qat_yaml_fail(node, QAT_EINVAL, "tracker %s is there twice",
+					   t->interface->name);
+	}
+	p->n_trackers += !rc;
+	return rc;
+}
+
+int qat_pipeline_read_trackers(qat_pipeline *p, const qat_yaml_node *node)
+{
+	const int list = node && node->type == QAT_YAML_SEQ;
+	const int64_t count = list ? node->count : node != NULL;
+	int rc = QAT_OK;
+
+	p->trackers = qat_arena_array(p->arena, (size_t)count + 1, sizeof *p->trackers);
+	if (!p->trackers)
+		return QAT_ENOMEM;
+	for (int64_t i = 0; !rc && i < count; i++)
+		rc = read_tracker(p, list ? node->items[i] : node);
 	return rc;
 }

@@ -31,7 +31,8 @@ static const size_t vtable_sizes[QAT_KINDS] = {
 	[QAT_KIND_DATASET] = sizeof(qat_dataset),
 	[QAT_KIND_TOKENIZER] = sizeof(qat_tokenizer),
 	[QAT_KIND_OPTIMIZER] = sizeof(qat_optimizer),
-	[QAT_KIND_TASK] = sizeof(qat_task)
+	[QAT_KIND_TASK] = sizeof(qat_task),
+	[QAT_KIND_TRACKER] = sizeof(qat_tracker)
 };
 
 #define NEEDS(kind_, type_, member_) { kind_, offsetof(type_, member_), #member_ }
@@ -76,7 +77,10 @@ static const struct needed {
 	NEEDS(QAT_KIND_OPTIMIZER, qat_optimizer, states),
 	NEEDS(QAT_KIND_OPTIMIZER, qat_optimizer, build),
 	NEEDS(QAT_KIND_OPTIMIZER, qat_optimizer, hyper),
-	NEEDS(QAT_KIND_TASK, qat_task, run)
+	NEEDS(QAT_KIND_TASK, qat_task, run),
+	NEEDS(QAT_KIND_TRACKER, qat_tracker, open),
+	NEEDS(QAT_KIND_TRACKER, qat_tracker, scalar),
+	NEEDS(QAT_KIND_TRACKER, qat_tracker, close)
 };
 
 const char *qat_kind_name(uint32_t kind)

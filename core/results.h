@@ -46,6 +46,9 @@ int qat_results_write(qat_results *r);
  * aligned, numbers to the right. */
 int qat_results_print(qat_results *r, FILE *out, const char *list);
 
+/* All rows of a list as a table in Markdown; nothing where there are none. */
+void qat_results_markdown(const qat_results *r, FILE *out, const char *list);
+
 /* --- events.jsonl --- */
 
 /* Opens the file to append to it. */

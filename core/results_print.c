@@ -121,3 +121,24 @@ int qat_results_print(qat_results *r, FILE *out, const char *list)
 		return qat_fail(QAT_EIO, "cannot write a table");
 	return QAT_OK;
 }
+
+void qat_results_markdown(const qat_results *r, FILE *out, const char *list)
+{
+	struct table t = { .list = json_object_get(r->document, list) };
+	char text[CELL];
+
+	t.last = json_array_size(t.list);
+	measure(&t);
+	for (int c = 0; c < t.count; c++)
+		fprintf(out, "%s%s |%s", c ? "" : "| ", t.key[c], c < t.count - 1 ? " " : "\n");
+	for (int c = 0; c < t.count; c++)
+		fprintf(out, "%s%s|%s", c ? "" : "| ", t.number[c] ? "--: " : "--- ",
+			c < t.count - 1 ? " " : "\n");
+	for (size_t i = 0; t.count && i < t.last; i++) {
+		for (int c = 0; c < t.count; c++) {
+			cell_text(text, json_object_get(json_array_get(t.list, i), t.key[c]));
+			fprintf(out, "%s%s |%s", c ? "" : "| ", text,
+				c < t.count - 1 ? " " : "\n");
+		}
+	}
+}

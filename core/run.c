@@ -18,6 +18,7 @@
 #include "progress.h"
 #include "session.h"
 #include "step.h"
+#include "tracker.h"
 
 /* ---- the plan ---- */
 
@@ -179,6 +180,8 @@ static int run_step(qat_step *s, int64_t index, const qat_run_options *o)
 	qat_row_int(s->row, "predicted_peak_bytes", s->predicted);
 	if (!rc)
 		rc = qat_results_write(s->results);
+	if (!rc)
+		qat_trackers_results(s->trackers, s->results, index);
 	qat_results_print(s->results, stdout, "evaluations");
 	qat_results_print(s->results, stdout, "comparisons");
 	fflush(stdout);
@@ -244,6 +247,8 @@ static int run_all(qat_step *s, const qat_run_options *o)
 	}
 	if (!rc)
 		rc = open_records(s);
+	if (!rc)
+		rc = qat_trackers_open(&s->trackers, p, output, 0);
 	if (!rc) {
 		*o->started = 1;
 		qat_signals_catch();
@@ -251,6 +256,7 @@ static int run_all(qat_step *s, const qat_run_options *o)
 	}
 	if (s->results && rc)
 		qat_results_write(s->results);
+	qat_trackers_close(s->trackers, s->results);
 	qat_events_free(s->events);
 	qat_results_free(s->results);
 	qat_memo_free(s->memos);

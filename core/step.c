@@ -52,6 +52,7 @@ static void step_progress(qat_step *s, const qat_progress *p)
 		return;
 	s->last_event = now;
 	qat_events_add(s->events, values, sizeof values / sizeof *values);
+	qat_trackers_event(s->trackers, NULL, values, sizeof values / sizeof *values);
 }
 
 /* The first interval warms up and does not count; nor does one of no tokens. */
@@ -167,6 +168,8 @@ static void step_event(qat_step *s, const char *kind, const char *const *keys,
 	for (int64_t i = 0; i < count && n < 16; i++)
 		v[n++] = (qat_event_value){ keys[i], NULL, values[i] };
 	qat_events_add(s->events, v, n);
+	qat_trackers_event(s->trackers, s->plan->as < 0 ? NULL
+			   : s->context->p->states[s->plan->as].name, v, n);
 }
 
 static int step_remember(qat_step *s, const char *key, const void *data, int64_t bytes)

@@ -6,6 +6,7 @@
 
 #include "context.h"
 #include "results.h"
+#include "tracker.h"
 
 typedef struct qat_memo {
 	struct qat_memo *next;
@@ -18,6 +19,7 @@ struct qat_step {
 	qat_context *context;
 	qat_results *results;
 	qat_events *events;
+	qat_trackers *trackers;		/* NULL: none */
 	const char *output;		/* absolute */
 	int force;			/* --force */
 	int64_t index;			/* in the pipeline */

@@ -27,7 +27,6 @@ int qat_step_path_check(qat_step *s, const char *path)
 {
 	const size_t first = strcspn(path, "/");
 
-	(void)s;
 	for (const char *at = path; ; at += strcspn(at, "/") + 1) {
 		if (!component_ok(at, strcspn(at, "/")))
 			return qat_fail(QAT_EINVAL, "path \"%s\": it must be a relative path under the "
@@ -39,6 +38,13 @@ int qat_step_path_check(qat_step *s, const char *path)
 		if (strlen(records[i]) == first && !strncmp(path, records[i], first))
 			return qat_fail(QAT_EINVAL, "path \"%s\": %s is the run's own: choose another "
 					"name", path, records[i]);
+	for (int64_t i = 0; i < s->context->p->n_trackers; i++) {
+		const char *name = s->context->p->trackers[i].interface->name;
+
+		if (strlen(name) == first && !strncmp(path, name, first))
+			return qat_fail(QAT_EINVAL, "path \"%s\": %s is the tracker's: choose "
+					"another name", path, name);
+	}
 	return QAT_OK;
 }
 

@@ -141,6 +141,22 @@ static void default_name(char out[NAME_ROOM], const char *model, const char *wha
 	name_copy(out + n, NAME_ROOM - n, what, strlen(what));
 }
 
+static int write_trackers(FILE *out, const qat_front_given *g)
+{
+	const char *name;
+	int rc = QAT_OK;
+
+	if (!qat_front_value(g, "tracker"))
+		return QAT_OK;
+	fputs("trackers: [", out);
+	for (int64_t i = 0; !rc && (name = qat_front_values(g, "tracker", i)); i++) {
+		fputs(i ? ", " : "", out);
+		rc = qat_front_text(out, name);
+	}
+	fputs("]\n", out);
+	return rc;
+}
+
 int front_write_head(FILE *out, const qat_front_given *g, const char *what)
 {
 	static const pair device[] = {
@@ -169,7 +185,10 @@ int front_write_head(FILE *out, const qat_front_given *g, const char *what)
 	fputs("}\ndevice: {", out);
 	if (!rc)
 		rc = write_pairs(out, g, device, 1);
-	fputs("}\n\n", out);
+	fputs("}\n", out);
+	if (!rc)
+		rc = write_trackers(out, g);
+	fputc('\n', out);
 	return rc;
 }
 

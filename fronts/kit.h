@@ -28,6 +28,8 @@
 	{ "memory-limit", "SIZE", NULL, "memory that a step may take: 6GiB", 0 }, \
 	{ "seed", "N", "1", "of all that is random", 0 }, \
 	{ "name", "NAME", NULL, "of the run; default: of the model and the scheme", 0 }, \
+	{ "tracker", "NAME", NULL, "told the numbers meanwhile: tensorboard; may be given\n" \
+	  "several times", 0 }, \
 	{ "output", "DIR", NULL, "what the run leaves; default: runs/NAME", 0 }
 
 /* A scheme as the command line says it: NAME or NAME:GROUP. */

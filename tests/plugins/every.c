@@ -1,5 +1,7 @@
 /* every.c - a plugin for tests of the core: one interface of each kind, none of which
  * computes anything. Its names are those of the links that the tests make. */
+#include <stdlib.h>
+
 #include <qatrun/backend.h>
 #include <qatrun/dataset.h>
 #include <qatrun/model.h>
@@ -7,6 +9,7 @@
 #include <qatrun/plugin.h>
 #include <qatrun/quantizer.h>
 #include <qatrun/task.h>
+#include <qatrun/tracker.h>
 
 /* --- quantizer --- */
 
@@ -371,5 +374,55 @@ static const qat_interface paper = {
 	.flags = QAT_IS_DEFAULT
 };
 
-static const qat_interface *const all[] = { &grid, &lines, &walk, &change, &look, &tiny, &paper };
+/* --- tracker --- */
+
+typedef struct { int64_t calls; } flaky_options;
+
+static const qat_option flaky_table[] = {
+	QAT_INT(flaky_options, calls, 0, -1, 1000, "points until it fails; -1: it does not open"),
+	QAT_END
+};
+
+static int flaky_open(void **out, const void *self, const qat_tracker_env *env)
+{
+	const flaky_options *o = self;
+	int64_t *left;
+
+	if (o->calls < 0)
+		return qat_fail(QAT_EIO, "%s: flaky does not open", env->folder);
+	left = malloc(sizeof *left);
+	if (!left)
+		return qat_fail(QAT_ENOMEM, "out of memory");
+	*left = o->calls;
+	*out = left;
+	return QAT_OK;
+}
+
+static int flaky_scalar(void *handle, const qat_track *point)
+{
+	int64_t *left = handle;
+
+	if (!(*left)--)
+		return qat_fail(QAT_EIO, "no more of %s", point->tag);
+	return QAT_OK;
+}
+
+static int flaky_close(void *handle)
+{
+	free(handle);
+	return qat_fail(QAT_EIO, "flaky cannot close");
+}
+
+static const qat_tracker flaky_vtable = {
+	.size = sizeof flaky_vtable, .open = flaky_open, .scalar = flaky_scalar,
+	.close = flaky_close
+};
+static const qat_interface flaky = {
+	.size = sizeof flaky, .kind = QAT_KIND_TRACKER, .name = "flaky", .summary = "fails",
+	.options = flaky_table, .options_size = sizeof(flaky_options), .vtable = &flaky_vtable
+};
+
+static const qat_interface *const all[] = {
+	&grid, &lines, &walk, &change, &look, &tiny, &paper, &flaky
+};
 QAT_PLUGIN("every", all);
