@@ -59,6 +59,22 @@ AC_DEFUN([QAT_SANITIZERS], [
     CFLAGS="$CFLAGS $qat_san"
   ])
 
+  # Harnesses for clang's fuzzer: all that they link is instrumented.
+  AC_ARG_ENABLE([fuzzing],
+    [AS_HELP_STRING([--enable-fuzzing], [build tests/fuzz for libFuzzer; needs CC=clang])],
+    [], [enable_fuzzing=no])
+  FUZZ_FLAGS=
+  AS_IF([test "x$enable_fuzzing" != xno], [
+    FUZZ_FLAGS=-fsanitize=fuzzer
+    qat_fuzz="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined"
+    QAT_CC_ACCEPTS([$qat_fuzz -fno-omit-frame-pointer],
+      [CFLAGS="-g -O1 $qat_fuzz -fno-omit-frame-pointer"],
+      [AC_MSG_ERROR([$CC has no fuzzer: install clang (Debian: apt-get install clang) and configure with CC=clang])])
+    enable_sanitizers=fuzzing
+  ])
+  AC_SUBST([FUZZ_FLAGS])
+  AM_CONDITIONAL([FUZZING], [test "x$enable_fuzzing" != xno])
+
   # Plugins are complete on their own. A sanitizer's symbols come with the program.
   QAT_LD_DEFS=
   AS_IF([test "x$enable_sanitizers" = xno],
