@@ -161,6 +161,20 @@ static int finite_scales(const qat_param_state *p, const float *scale, int64_t b
 	return QAT_OK;
 }
 
+static int finite_values(const qat_param_state *p, const float *values)
+{
+	const int64_t n = qat_param_elements(&p->info);
+
+	for (int64_t i = 0; i < n; i++)
+		if (!isfinite(values[i]))
+			return qat_fail(QAT_ENUMERIC, "%s holds %g at [%lld, %lld]: a state with "
+					"values that are not finite is not stored", p->info.name,
+					(double)values[i],
+					(long long)(p->info.rank > 1 ? i / p->info.shape[1] : i),
+					(long long)(p->info.rank > 1 ? i % p->info.shape[1] : 0));
+	return QAT_OK;
+}
+
 /* Scales of the second level, which are made from the floats as quantize makes them; the
  * others are divided by them. */
 static int split_scales(const convert *c, const qat_param_state *p, const qat_scheme *s,
@@ -226,8 +240,21 @@ static int fill_coded(convert *c, const qat_param_state *p, const qat_scheme *s,
 	return rc;
 }
 
+static int stored_finite(const qat_state *s, const qat_param_state *p)
+{
+	const int64_t blocks = qat_scheme_blocks(p->codes, p->info.shape[0], p->info.shape[1]);
+	float *scales = malloc((size_t)blocks * sizeof *scales);
+	int rc = scales ? qat_state_scale(s, p, scales)
+			: qat_fail(QAT_ENOMEM, "convert: out of memory");
+
+	if (!rc)
+		rc = finite_scales(p, scales, blocks);
+	free(scales);
+	return rc;
+}
+
 /* A parameter that is held under the very scheme already: its tensors as they are. */
-static int copy_coded(const qat_param_state *p, const coded_parts *parts)
+static int copy_coded(const qat_state *s, const qat_param_state *p, const coded_parts *parts)
 {
 	const qat_tensor *from[PARTS] = { &p->at, &p->scale, &p->zero, &p->second };
 	qat_tensor *to[PARTS] = { parts->codes, parts->scale, parts->zero, parts->second };
@@ -239,7 +266,7 @@ static int copy_coded(const qat_param_state *p, const coded_parts *parts)
 			return qat_fail(QAT_ENOMEM, "%s: cannot be copied", p->info.name);
 		memcpy(to[i]->data, from[i]->data, (size_t)to[i]->bytes);
 	}
-	return QAT_OK;
+	return stored_finite(s, p);
 }
 
 static int add_coded(convert *c, const qat_param_state *p, const qat_scheme *s, int values)
@@ -260,7 +287,7 @@ static int add_coded(convert *c, const qat_param_state *p, const qat_scheme *s, 
 	c->coded_scheme[c->n_coded++] = s;
 	if (!values)
 		return QAT_OK;
-	return p->codes && qat_scheme_same(p->codes, s) ? copy_coded(p, &to)
+	return p->codes && qat_scheme_same(p->codes, s) ? copy_coded(c->state, p, &to)
 							: fill_coded(c, p, s, &to);
 }
 
@@ -270,7 +297,9 @@ static int add_floats(convert *c, const qat_param_state *p, int values)
 				   p->info.shape[1]);
 	int rc = values ? allocate(t) : QAT_OK;
 
-	return rc || !values ? rc : qat_state_read(c->state, p, t->data);
+	if (!rc && values)
+		rc = qat_state_read(c->state, p, t->data);
+	return rc || !values ? rc : finite_values(p, t->data);
 }
 
 static int add_all(convert *c, int values)
@@ -380,6 +409,32 @@ static int write_out(convert *c, const char *path, const qat_format *format)
 	return rc;
 }
 
+/* Only our own format has a place for schemes. */
+static int check_format(const convert *c, const char *path, const qat_format *format)
+{
+	if (!format || format == c->context->native || !c->placement.n_placed)
+		return QAT_OK;
+	return qat_fail(QAT_ENOTSUP, "%s: this format does not hold schemes (codes, scales, ranges of "
+			"inputs): leave `format` out to save in our own, or strip the sites",
+			path);
+}
+
+int qat_convert_check(qat_context *context, const qat_state *s, const char *sites,
+		      const char *path, const qat_format *format)
+{
+	convert c;
+	int rc = start(&c, context, s, sites);
+
+	if (!rc)
+		rc = add_all(&c, 0);
+	if (!rc)
+		rc = place_inputs(&c);
+	if (!rc)
+		rc = check_format(&c, path, format);
+	finish(&c);
+	return rc;
+}
+
 int qat_convert(qat_context *context, const qat_state *s, const char *sites, const char *path,
 		const qat_format *format)
 {
@@ -392,9 +447,8 @@ int qat_convert(qat_context *context, const qat_state *s, const char *sites, con
 		rc = place_inputs(&c);
 	if (!rc)
 		rc = add_ranges(&c);
-	if (!rc && format && format != context->native && c.n_coded)
-		rc = qat_fail(QAT_ENOTSUP, "%s: this format does not hold codes and scales: leave "
-			      "`format` out to save in our own, or strip the sites", path);
+	if (!rc)
+		rc = check_format(&c, path, format);
 	if (!rc)
 		rc = write_out(&c, path, format ? format : context->native);
 	finish(&c);

@@ -115,6 +115,9 @@ static int check_random(const struct model *m, const qat_yaml_node *node)
 	if (m->path)
 		return qat_yaml_fail(qat_yaml_get(node, "path"), QAT_EINVAL, "init: random makes "
 				     "the model from the seed: leave out one of the two");
+	if (m->revision)
+		return qat_yaml_fail(qat_yaml_get(node, "revision"), QAT_EINVAL, "init: random reads "
+				     "nothing from a hub: leave out one of the two");
 	if (!m->family)
 		return qat_yaml_fail(node, QAT_EINVAL, "init: random needs \"family\", the kind "
 				     "of model to make");
@@ -160,6 +163,10 @@ int qat_pipeline_read_model(qat_pipeline *p, const qat_yaml_node *node)
 	p->model.config = qat_yaml_get(node, "config");
 	if (m.path)
 		rc = set_path(p, m.path, qat_yaml_get(node, "path"));
+	if (!rc && m.revision && p->model.path)
+		qat_log(QAT_LOG_WARN, "%s: model.revision has no effect: %s is a file or folder here, "
+			"which goes before a hub", qat_yaml_where(qat_yaml_get(node, "revision")),
+			m.path);
 	if (!rc && m.tokenizer)
 		rc = set_tokenizer(p, m.tokenizer, qat_yaml_get(node, "tokenizer"));
 	return rc ? rc : set_family(p, m.family, node);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,20 @@ static int remember(struct qat_module *m, int rc)
 	return rc;
 }
 
+static int not_there(const char *path)
+{
+	const int error = errno;
+	char target[512];
+	const ssize_t n = error == ENOENT ? readlink(path, target, sizeof target - 1) : -1;
+
+	if (n < 0)
+		return qat_fail(error == ENOENT ? QAT_ENOTFOUND : QAT_EIO, "%s: %s", path,
+				strerror(error));
+	target[n] = '\0';
+	return qat_fail(QAT_ENOTFOUND, "%s: a link to %s, which is not there: build or install "
+			"that, or remove the link", path, target);
+}
+
 int qat_module_open(const struct qat_module **out, const char *path)
 {
 	struct qat_module *m;
@@ -133,8 +148,7 @@ int qat_module_open(const struct qat_module **out, const char *path)
 	int rc;
 
 	if (stat(path, &st))
-		return qat_fail(errno == ENOENT ? QAT_ENOTFOUND : QAT_EIO, "%s: %s", path,
-				strerror(errno));
+		return not_there(path);
 	for (m = modules; m; m = m->next) {
 		if (m->device != st.st_dev || m->inode != st.st_ino)
 			continue;
@@ -156,6 +170,7 @@ int qat_module_open(const struct qat_module **out, const char *path)
 
 int qat_plugin_folders(qat_folder_visit *visit, void *context)
 {
+	static int said;
 	const char *path = secure_getenv("QATRUN_PLUGIN_PATH");
 	char *copy = strdup(path ? path : ""), *rest = copy, *folder;
 	int rc = 0;
@@ -165,10 +180,11 @@ int qat_plugin_folders(qat_folder_visit *visit, void *context)
 	while (!rc && (folder = strsep(&rest, ":"))) {
 		if (*folder == '/')
 			rc = visit(context, folder);
-		else if (*folder)
-			qat_log(QAT_LOG_DEBUG, "QATRUN_PLUGIN_PATH: %s: left out, as it is not "
+		else if (*folder && !said)
+			qat_log(QAT_LOG_WARN, "QATRUN_PLUGIN_PATH: %s: left out, as it is not "
 				"absolute", folder);
 	}
+	said = 1;
 	if (!rc)
 		rc = visit(context, QAT_PLUGINDIR);
 	free(copy);
@@ -238,7 +254,7 @@ static int look(void *context, const char *folder)
 			 s->name);
 
 	snprintf(s->looked + used, sizeof s->looked - used, "%s%s", used ? ", " : "", folder);
-	return n < PATH_ROOM && !access(s->path, F_OK);
+	return n < PATH_ROOM && !faccessat(AT_FDCWD, s->path, F_OK, AT_SYMLINK_NOFOLLOW);
 }
 
 static int collect_file(void *context, const char *folder, const char *file)

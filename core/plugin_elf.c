@@ -7,7 +7,9 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,6 +33,53 @@ static int check_owner(const char *path, const struct stat *st)
 		return qat_fail(QAT_EABI, "%s: others may write it (mode %03o): chmod go-w",
 				path, (unsigned)(st->st_mode & 0777));
 	return QAT_OK;
+}
+
+/* Who may write a folder may put another file in the place of ours. In one above it, a
+ * sticky bit (/tmp) keeps others from what is not theirs. */
+static int check_folder(const char *folder, const char *path, int above)
+{
+	struct stat st;
+
+	if (stat(folder, &st))
+		return qat_fail(QAT_EIO, "%s: %s", folder, strerror(errno));
+	if (!above && st.st_uid != 0 && st.st_uid != geteuid())
+		return qat_fail(QAT_EABI, "%s: its folder belongs to user %ld: it must be yours or "
+				"root's", path, (long)st.st_uid);
+	if ((st.st_mode & S_IWOTH) && !(above && (st.st_mode & S_ISVTX)))
+		return qat_fail(QAT_EABI, "%s: anybody may write the folder %s (mode %03o): "
+				"chmod o-w", path, folder, (unsigned)(st.st_mode & 0777));
+	return QAT_OK;
+}
+
+/* The folder of a path that is absolute, and all folders above. */
+static int check_folders(const char *absolute, const char *path)
+{
+	char folder[PATH_MAX];
+	int rc = QAT_OK;
+
+	if (strlen(absolute) >= sizeof folder)
+		return qat_fail(QAT_EINVAL, "%s: the path is too long", path);
+	strcpy(folder, absolute);
+	for (int above = 0; !rc && strcmp(folder, "/"); above = 1) {
+		char *slash = strrchr(folder, '/');
+
+		slash[slash == folder] = '\0';
+		rc = check_folder(folder, path, above);
+	}
+	return rc;
+}
+
+/* Where the search found it, and where it lies if that was a link. */
+static int check_place(const char *path)
+{
+	char *real = *path == '/' ? realpath(path, NULL) : NULL;
+	int rc = *path == '/' ? check_folders(path, path) : QAT_OK;
+
+	if (!rc && real && strcmp(real, path))
+		rc = check_folders(real, path);
+	free(real);
+	return rc;
 }
 
 static int check_header(const char *path, const ElfW(Ehdr) *h, int64_t size)
@@ -116,6 +165,8 @@ int qat_elf_check(const char *path)
 		return qat_fail(errno == ENOENT ? QAT_ENOTFOUND : QAT_EIO, "%s: %s", path,
 				strerror(errno));
 	rc = check_fd(path, fd);
+	if (!rc)
+		rc = check_place(path);
 	close(fd);
 	return rc;
 }

@@ -9,8 +9,7 @@
 #include "progress.h"
 #include "session.h"
 
-/* The sites that a state will have: of the step that makes it, or what it inherits. */
-static const char *sites_of(const qat_pipeline *p, int64_t state)
+const char *qat_predict_sites(const qat_pipeline *p, int64_t state)
 {
 	while (state > 0) {
 		const qat_pipeline_step *step = &p->steps[p->states[state].step];
@@ -156,7 +155,7 @@ static int predict_session(told *t, qat_step *s, qat_session_spec *spec, int sho
 	int rc;
 
 	if (!spec->sites)
-		spec->sites = sites_of(c->p, qat_pipeline_state_index(c->p, name));
+		spec->sites = qat_predict_sites(c->p, qat_pipeline_state_index(c->p, name));
 	spec->state = "base";
 	if (show == QAT_PREDICT_KERNELS)
 		printf("  %s, %lld x %lld\n", name, (long long)spec->batch,

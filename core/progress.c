@@ -85,8 +85,9 @@ static void compose(char *out, size_t room, const qat_progress *p, double elapse
 	if (line.rate > 0)
 		n += snprintf(out + n, room - (size_t)n, ", %.0f tokens/s", line.rate);
 	n += left_text(out + n, room - (size_t)n, left);
-	snprintf(out + n, room - (size_t)n, bytes < 0x1p30 ? ", %.0f MiB" : ", %.2f GiB",
-		 bytes / (bytes < 0x1p30 ? 0x1p20 : 0x1p30));
+	if (bytes > 0)		/* 0: there is no /proc to ask */
+		snprintf(out + n, room - (size_t)n, bytes < 0x1p30 ? ", %.0f MiB" : ", %.2f GiB",
+			 bytes / (bytes < 0x1p30 ? 0x1p20 : 0x1p30));
 }
 
 /* The terminal's width: a longer line would wrap, and could not be redrawn. */

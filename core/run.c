@@ -239,7 +239,6 @@ static int run_all(qat_step *s, const qat_run_options *o)
 	qat_output *output = NULL;
 	int rc;
 
-	s->force = o->force;
 	rc = qat_output_open(&output, p->output, o->force);
 	if (!rc) {
 		s->output = qat_output_path(output);
@@ -273,7 +272,7 @@ int qat_services_start(void)
 
 int qat_run(qat_pipeline *p, const qat_run_options *o)
 {
-	qat_step s = { .plan = NULL };
+	qat_step s = { .force = o->force };
 	qat_context *c = NULL;
 	int rc = qat_context_new(&c, p);
 

@@ -318,6 +318,19 @@ static const char *static_range(const qat_session *x)
 	return NULL;
 }
 
+static int check_observed(const qat_session *x)
+{
+	const qat_graph *g = &x->ir->graph;
+
+	if (x->spec.mode != QAT_SESSION_CALIBRATE)
+		return QAT_OK;
+	for (int64_t n = 0; n < g->n_nodes; n++)
+		if (g->nodes[n]->op == QAT_OP_OBSERVE)
+			return QAT_OK;
+	return qat_fail(QAT_EINVAL, "nothing to measure: no scheme at these sites has a static "
+			"range: leave the step out, or make an input's scheme static");
+}
+
 int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
 			const qat_session_spec *spec, int explain)
 {
@@ -328,6 +341,8 @@ int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
 	if (rc)
 		return rc;
 	rc = describe(x, &keep, &n_keep);
+	if (!rc)
+		rc = check_observed(x);
 	if (!rc)
 		*range = static_range(x);
 	if (!rc)
@@ -423,8 +438,15 @@ static int explain_bad(qat_session *x, const qat_batch *b, uint32_t last, const 
 	const char *where;
 	const int rc = qat_exec_find_bad(x->exec, last, &rt, &where);
 
-	return rc ? rc : qat_fail(QAT_ENUMERIC, "%s of state %s is not a finite number: it begins "
-				  "at %s", what, x->state->name, where ? where : "the loss itself");
+	if (rc)
+		return rc;
+	if (!where)
+		where = "the loss itself";
+	if (is_training(x) || x->shared)	/* not x->state any more; the task says whose */
+		return qat_fail(QAT_ENUMERIC, "%s is not a finite number: it begins at %s", what,
+				where);
+	return qat_fail(QAT_ENUMERIC, "%s of state %s is not a finite number: it begins at %s",
+			what, x->state->name, where);
 }
 
 static int finite_loss(qat_session *x, const qat_batch *b)

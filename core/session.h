@@ -34,6 +34,9 @@ void qat_session_size(const qat_session *x, qat_plan_size *out);
  * format NULL: native. */
 int qat_convert(qat_context *c, const qat_state *s, const char *sites, const char *path,
 		const qat_format *format);
+/* Whether the format could hold that, before the state exists: `s` has its shapes. */
+int qat_convert_check(qat_context *c, const qat_state *s, const char *sites, const char *path,
+		      const qat_format *format);
 /* Bytes of the tensors that qat_convert would write, and the bits per parameter of
  * those that are codes (NaN if none). */
 int qat_converted_size(qat_context *c, const qat_state *s, int64_t *bytes,

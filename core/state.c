@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <jansson.h>
 #include <qatrun/numerics.h>
@@ -264,6 +265,16 @@ static int attach_doc(qat_state *s, const qat_state_doc *d)
 	return QAT_OK;
 }
 
+static int unknown(const char *path)
+{
+	struct stat st;
+
+	if (!stat(path, &st) && S_ISDIR(st.st_mode))
+		return qat_fail(QAT_EFORMAT, "%s: no format plugin knows this folder: a model's has "
+				"config.json and its tensors", path);
+	return qat_fail(QAT_EFORMAT, "%s: no format plugin knows this file", path);
+}
+
 static int open_file(qat_state *s)
 {
 	qat_state_doc doc = { 0 };
@@ -272,7 +283,7 @@ static int open_file(qat_state *s)
 	if (rc < 0)
 		return rc;
 	if (!s->format)
-		return qat_fail(QAT_EFORMAT, "%s: no format plugin knows this file", s->path);
+		return unknown(s->path);
 	rc = s->format->open(&s->file, s->path);
 	for (uint32_t i = 1; i < QAT_DOCS && !rc; i++) {
 		rc = s->format->document(s->file, i, &s->docs[i]);
@@ -291,7 +302,9 @@ static int open_file(qat_state *s)
 		rc = declare(s);
 	if (!rc)
 		rc = attach_doc(s, &doc);
-	return rc ? rc : find_all(s);
+	if (!rc)
+		rc = find_all(s);
+	return rc ? rc : qat_state_check_unused(s);
 }
 
 static int state_new(qat_state **out, const char *name)

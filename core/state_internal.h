@@ -7,4 +7,7 @@
 /* Writes docs[CONFIG] from the model's options: for a model that came from no file. */
 int qat_config_text(qat_state *s);
 
+/* Refuses a file with tensors that no parameter reads: it belongs to another config. */
+int qat_state_check_unused(const qat_state *s);
+
 #endif

@@ -230,5 +230,5 @@ const qat_session_api qat_step_api = {
 	.row = step_row, .row_text = qat_row_text, .row_int = qat_row_int,
 	.row_number = qat_row_number, .row_get = qat_row_get, .event = step_event,
 	.remember = step_remember, .recall = step_recall, .dump = qat_step_dump,
-	.path_check = qat_step_path_check,
+	.path_check = qat_step_path_check, .save_check = qat_step_save_check,
 };

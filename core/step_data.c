@@ -4,6 +4,7 @@
 #include "step_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <qatrun/dataset.h>
 
@@ -31,6 +32,15 @@ static void release(void *context, int32_t *ids)
 	((const qat_context *)context)->tokenizer->release(ids);
 }
 
+/* Data sets begin with "data <name>: ", which the place in the file says already. */
+static const char *without_name(const char *message, const char *name)
+{
+	const size_t n = strlen(name);
+
+	return !strncmp(message, "data ", 5) && !strncmp(message + 5, name, n) &&
+	       !strncmp(message + 5 + n, ": ", 2) ? message + 7 + n : message;
+}
+
 static int open_set(qat_context *c, qat_data *d, const qat_pipeline_item *item,
 		    qat_dataset_env *env)
 {
@@ -54,7 +64,7 @@ static int open_set(qat_context *c, qat_data *d, const qat_pipeline_item *item,
 	env->limit = d->api->limit(item->plugin.self);
 	rc = d->api->open(&d->handle, item->plugin.self, env);
 	if (rc)
-		return qat_yaml_fail(item->node, rc, "%s", qat_error());
+		return qat_yaml_fail(item->node, rc, "%s", without_name(qat_error(), item->name));
 	d->count = d->api->count(d->handle);
 	return QAT_OK;
 }

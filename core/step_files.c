@@ -92,22 +92,83 @@ static int clear_saved(const qat_step *s, const char *path, const qat_format *fo
 	return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-int qat_step_save(qat_step *s, const char *state, const char *path, const char *format)
+static int find_format(const qat_format **out, const qat_step *s, const char *name)
 {
-	const qat_format *f = s->context->native;
 	const qat_interface *i;
 	const void *vtable = NULL;
+	int rc = name ? qat_plugin_find(&i, &vtable, QAT_KIND_FORMAT, name) : QAT_OK;
+
+	*out = name ? vtable : s->context->native;
+	if (!rc && !(*out)->save)
+		rc = qat_fail(QAT_ENOTSUP, "format %s can only be read: leave `format` out to save "
+			      "in our own", name);
+	return rc;
+}
+
+/* What --force leaves where it is. Without it, an output that is there is refused whole. */
+static int check_taken(const qat_step *s, const char *path, const qat_format *format)
+{
+	char *full = NULL;
+	struct stat st;
+	int rc = QAT_OK;
+
+	if (asprintf(&full, "%s/%s", s->context->p->output, path) < 0)
+		return qat_fail(QAT_ENOMEM, "out of memory");
+	if (s->force && !lstat(full, &st) && !(S_ISDIR(st.st_mode) && format->probe(full) > 0))
+		rc = qat_fail(QAT_EEXIST, "%s exists, and is no folder of this format that --force "
+			      "would replace: remove it or choose another path", full);
+	free(full);
+	return rc;
+}
+
+/* Two steps that save to one place: the second would fail, or replace the first. */
+static int check_once(qat_step *s, const char *path)
+{
+	char *key = NULL;
+	int64_t bytes;
+	int rc;
+
+	if (asprintf(&key, "save to %s", path) < 0)
+		return qat_fail(QAT_ENOMEM, "out of memory");
+	if (qat_step_api.recall(s, key, &bytes))
+		rc = qat_fail(QAT_EEXIST, "path \"%s\": an earlier step saves there: choose another "
+			      "name", path);
+	else
+		rc = qat_step_api.remember(s, key, "", 0);
+	free(key);
+	return rc;
+}
+
+int qat_step_save_check(qat_step *s, const char *state, const char *path, const char *format)
+{
+	const qat_pipeline *p = s->context->p;
+	const qat_format *f;
+	const qat_state *base;
+	int rc = qat_step_path_check(s, path);
+
+	if (!rc)
+		rc = find_format(&f, s, format);
+	if (!rc)
+		rc = check_taken(s, path, f);
+	if (!rc)
+		rc = check_once(s, path);
+	if (!rc)
+		rc = qat_context_state(s->context, &base, "base");
+	return rc ? rc : qat_convert_check(s->context, base,
+		qat_predict_sites(p, qat_pipeline_state_index(p, state)), path, f);
+}
+
+int qat_step_save(qat_step *s, const char *state, const char *path, const char *format)
+{
+	const qat_format *f;
 	const qat_state *of;
 	char *full = NULL;
 	int rc = under_output(s, path, &full);
 
 	if (!rc)
 		rc = qat_context_state(s->context, &of, state);
-	if (!rc && format)
-		rc = qat_plugin_find(&i, &vtable, QAT_KIND_FORMAT, format);
-	f = vtable ? vtable : f;
-	if (!rc && !f->save)
-		rc = qat_fail(QAT_ENOTSUP, "format %s can only be read", format);
+	if (!rc)
+		rc = find_format(&f, s, format);
 	if (!rc)
 		rc = clear_saved(s, full, f);
 	if (!rc)

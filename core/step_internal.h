@@ -6,6 +6,7 @@
 
 /* As qat_session_api says of path_check, save, dump. */
 int qat_step_path_check(qat_step *s, const char *path);
+int qat_step_save_check(qat_step *s, const char *state, const char *path, const char *format);
 int qat_step_save(qat_step *s, const char *state, const char *path, const char *format);
 int qat_step_dump(qat_step *s, const char *path, const qat_tensor *const *tensors,
 		  int64_t count);

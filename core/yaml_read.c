@@ -106,6 +106,9 @@ int qat_yaml_int(int64_t *out, const qat_yaml_node *node, int64_t min, int64_t m
 		if (max == INT64_MAX)
 			return qat_yaml_fail(node, QAT_EINVAL, "%s is out of range: it must be at "
 					     "least %lld", qat_yaml_shown(node), (long long)min);
+		if (min == max)
+			return qat_yaml_fail(node, QAT_EINVAL, "%s is out of range: it must be "
+					     "%lld", qat_yaml_shown(node), (long long)min);
 		return qat_yaml_fail(node, QAT_EINVAL, "%s is out of range: it must be from %lld "
 				     "to %lld", qat_yaml_shown(node), (long long)min,
 				     (long long)max);
@@ -164,6 +167,9 @@ int qat_yaml_float(double *out, const qat_yaml_node *node, double min, double ma
 		if (isinf(max))
 			return qat_yaml_fail(node, QAT_EINVAL, "%s is out of range: it must be at "
 					     "least %g", qat_yaml_shown(node), min);
+		if (min == max)
+			return qat_yaml_fail(node, QAT_EINVAL, "%s is out of range: it must be %g",
+					     qat_yaml_shown(node), min);
 		return qat_yaml_fail(node, QAT_EINVAL, "%s is out of range: it must be from %g "
 				     "to %g", qat_yaml_shown(node), min, max);
 	}

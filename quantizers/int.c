@@ -87,6 +87,11 @@ static int check_group(const int_options *o, const qat_site *site)
 	if (site->cols > 0 && site->cols % o->group_size == 0)
 		return QAT_OK;
 	divisors_near(&below, &above, site->cols, o->group_size);
+	if (below == above)
+		return qat_fail(QAT_EINVAL, "%s, %s: group_size %lld does not divide its %lld "
+				"columns: the nearest that does is %lld", site->name,
+				port_name(site), (long long)o->group_size, (long long)site->cols,
+				(long long)below);
 	return qat_fail(QAT_EINVAL, "%s, %s: group_size %lld does not divide its %lld columns: "
 			"the nearest that do are %lld and %lld", site->name, port_name(site),
 			(long long)o->group_size, (long long)site->cols, (long long)below,

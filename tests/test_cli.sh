@@ -55,6 +55,8 @@ END
 expect 0 '^usage: qat-run' stdout "$run" --help
 silent stderr --help
 expect 0 '^qatrun [0-9]' stdout "$run" --version
+expect 0 'QATRUN_PLUGIN_PATH: plugins: left out, as it is not absolute' stderr \
+	env QATRUN_PLUGIN_PATH="plugins:$dir/plugins" "$run" --plugins
 expect 2 'which pipeline' stderr "$run"
 silent stdout "no arguments"
 expect 2 '^qat-run: unknown option --chek: did you mean --check?$' stderr "$run" --chek x.yaml

@@ -140,6 +140,15 @@ START_TEST(variants)
 }
 END_TEST
 
+START_TEST(spare)
+{
+	ck_assert(gpt2_vtable.spare(NULL, "h.11.attn.bias"));
+	ck_assert(gpt2_vtable.spare(NULL, "transformer.h.0.attn.masked_bias"));
+	ck_assert(!gpt2_vtable.spare(NULL, "h.12.attn.c_attn.bias"));
+	ck_assert(!gpt2_vtable.spare(NULL, "h.12.ln_1.bias"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("gpt2");
@@ -150,6 +159,7 @@ int main(void)
 	tcase_add_test(t, parameters);
 	tcase_add_test(t, network_of_one_layer);
 	tcase_add_test(t, variants);
+	tcase_add_test(t, spare);
 	suite_add_tcase(suite, t);
 	return host_run(suite);
 }

@@ -134,7 +134,7 @@ START_TEST(refused)
 {
 	static const struct { int_options set; const qat_site *site; const char *says[3]; } t[] = {
 		{ { .group_size = 36 }, &weight, { "layers.0.mlp.up", "96 columns", "32 and 48" } },
-		{ { .group_size = 100 }, &weight, { "group_size 100", "96", "96 and 96" } },
+		{ { .group_size = 100 }, &weight, { "group_size 100", "96", "does is 96" } },
 		{ { .granularity = GROUP }, &weight, { "needs a group_size" } },
 		{ { .granularity = TOKEN }, &weight, { "weight", "token is for inputs" } },
 		{ { .granularity = CHANNEL }, &input, { "input", "channel is for weights" } },

@@ -252,6 +252,14 @@ START_TEST(rope_tables)
 }
 END_TEST
 
+START_TEST(spare)
+{
+	ck_assert(llama_vtable.spare(NULL, "model.layers.3.self_attn.rotary_emb.inv_freq"));
+	ck_assert(!llama_vtable.spare(NULL, "model.layers.3.self_attn.q_proj.bias"));
+	ck_assert(!llama_vtable.spare(NULL, ""));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("llama");
@@ -266,6 +274,7 @@ int main(void)
 	tcase_add_test(t, tied_and_failing);
 	tcase_add_test(t, llama3_frequencies);
 	tcase_add_test(t, rope_tables);
+	tcase_add_test(t, spare);
 	suite_add_tcase(suite, t);
 	return host_run(suite);
 }

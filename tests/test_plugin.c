@@ -226,6 +226,36 @@ START_TEST(elf_others_may_write)
 }
 END_TEST
 
+/* Whoever may write the folder may swap the file; above it, a sticky bit will do. */
+START_TEST(elf_folder)
+{
+	ck_assert_int_eq(mkdir(test_path("open"), 0755), 0);
+	ck_assert_int_eq(mkdir(test_path("open/inner"), 0755), 0);
+	test_plugin("every.so", "open/inner/task-x.so");
+	ck_assert_int_eq(qat_elf_check(test_path("open/inner/task-x.so")), QAT_OK);
+	chmod(test_path("open/inner"), 0757);
+	elf_refused(test_path("open/inner/task-x.so"),
+		    "anybody may write the folder");
+	chmod(test_path("open/inner"), 01777);
+	elf_refused(test_path("open/inner/task-x.so"), "chmod o-w");
+	chmod(test_path("open/inner"), 0755);
+	chmod(test_path("open"), 0777);
+	elf_refused(test_path("open/inner/task-x.so"), "/open (mode 777)");
+	chmod(test_path("open"), 01777);
+	ck_assert_int_eq(qat_elf_check(test_path("open/inner/task-x.so")), QAT_OK);
+	/* a link from a good folder does not help */
+	chmod(test_path("open"), 0757);
+	test_link("open/inner/task-x.so", "task-x.so");
+	elf_refused(test_path("task-x.so"), "/open (mode 757)");
+	chmod(test_path("open"), 0755);
+	ck_assert_int_eq(qat_elf_check(test_path("task-x.so")), QAT_OK);
+	if (geteuid() == 0) {
+		ck_assert_int_eq(chown(test_path("open/inner"), 12345, (gid_t)-1), 0);
+		elf_refused(test_path("task-x.so"), "its folder belongs to user 12345");
+	}
+}
+END_TEST
+
 START_TEST(elf_other_owner)
 {
 	test_plugin("every.so", "task-x.so");
@@ -290,6 +320,9 @@ START_TEST(find_nothing)
 	find_refused(QAT_ENOTFOUND, "/nowhere/task-x.so", "/nowhere/task-x.so: ");
 	test_link("quantizer-grid.so", "task-grid.so");
 	find_refused(QAT_EABI, "grid", "does not offer a task named grid");
+	test_link("../gone/task-away.so", "task-away.so");
+	find_refused(QAT_ENOTFOUND, "away",
+		     "task-away.so: a link to ../gone/task-away.so, which is not there: build");
 }
 END_TEST
 
@@ -378,7 +411,7 @@ START_TEST(list_all)
 		"refused   %s/task-init.so: its init failed: there is no such hardware\n",
 		"refused   %s/stray.so: the name is not <kind>-<name>.so\n",
 		"refused   %s/task-other.so: offers no task named other\n",
-		"refused   %s/task-dangling.so: No such file or directory\n",
+		"refused   %s/task-dangling.so: a link to nowhere, which is not there: ",
 	};
 	char line[512], *text;
 
@@ -450,6 +483,7 @@ int main(void)
 	tcase_add_loop_test(f, elf_cut_short, 0, 7);
 	tcase_add_test(f, elf_others_may_write);
 	tcase_add_test(f, elf_other_owner);
+	tcase_add_test(f, elf_folder);
 	tcase_add_test(f, elf_no_file);
 	tcase_add_test(f, find);
 	tcase_add_test(f, find_nothing);

@@ -93,15 +93,33 @@ edit_says 'vocab_size: 256' 'vocab_size: 99' '.*outside the model.s vocabulary o
 edit_says 'num_attention_heads: 2' 'num_attention_heads: 5' '5:.*hidden_size 64 is not a multiple'
 edit_says 'tokenizer: bytes' 'tokenizer: byte' '5:.*unknown tokenizer "byte": did you mean "bytes"?'
 edit_says 'path: saved' 'path: saved, format: gguf' '19:.*gguf can only be read'
+edit_says 'path: saved' 'path: saved, format: hf' '19:.*this format does not hold schemes.*leave'
+edit_says 'path: saved}' 'path: saved}\n  - {task: save, from: base, path: saved}' \
+	'20:.*path "saved": an earlier step saves there'
 edit_says 'path: saved' 'path: saved, format: onnx' '19:.*unknown format "onnx"'
 
 # files
 set_says 'data.test: .*/nowhere.txt: No such file' 'data.test.files=[/nowhere.txt]'
 set_says 'is not a plain file' "data.test.files=[$dir]"
 set_says 'does not exist: give a file, a folder, or a hub name' 'model={path: /nowhere}'
-set_says 'no format plugin knows this' "model={path: $dir/text}"
+set_says 'no format plugin knows this file' "model={path: $dir/text}"
+set_says 'model.revision: init: random reads nothing from a hub' 'model.revision=main'
+mkdir folder
+set_says 'no format plugin knows this folder: a model.s has' "model={path: $dir/folder}"
 : >empty
 set_says '0 tokens, but one sequence of length 32 needs 33' "data.train.files=[$dir/empty]"
+
+# data that is of no use
+printf '{"input_ids": [1]}\n{"input_ids": [2, 3], "labels": [-100, -100]}\n' >unscored.jsonl
+for step in 1 2; do
+	set_says "steps\[.\]: data test: no label in its 2 sequences is scored" \
+		"data.test={dataset: jsonl, files: [$dir/unscored.jsonl], length: 8}" \
+		"steps[$step].data=test"
+done
+set_says 'batch 999, but data train has [0-9]* sequences' 'steps[1].batch=999'
+set_says 'steps\[0\]: nothing to measure: no scheme at these sites has a static range' \
+	'steps[0]={task: calibrate, from: base, sites: deploy, data: test, as: ptq}'
+set_says 'ok.yaml:8:9: data.test: /nowhere.txt: No' 'data.test.files=[/nowhere.txt]'
 
 # --set
 set_says 'unknown option "lr" of task train: it has from' 'steps[1].lr=3'
@@ -121,6 +139,8 @@ says_kept() {
 pattern='out is not empty: --force replaces'
 says_kept ok.yaml
 timeout 60 "$run" --quiet --force ok.yaml >/dev/null || fail "--force does not replace a run"
+pattern='out/saved exists, and is no folder of this format'
+says_kept --force ok.yaml --set 'steps[3].from=base' --set 'steps[3].format=hf'
 mkdir theirs
 : >theirs/thesis
 pattern='no run made it'
@@ -149,6 +169,9 @@ echo '{' >bad/config.json
 bad_says 'config.json: '
 sed 's/"hidden_size": 64/"hidden_size": 128/' model/config.json >bad/config.json
 bad_says 'tensor .* is \[.*\], but config.json asks for'
+# (the file has a layer, a matrix for the head, that the config does not have)
+sed 's/"tie_word_embeddings": true/"tie_word_embeddings": false/' model/config.json >bad/config.json
+bad_says 'tensor lm_head.weight (lm_head.weight) is missing: config.json and'
 echo '{' >bad/state.json
 bad_says 'state document: line 2'
 sed 's/"numerics": 1/"numerics": 9/' model/state.json >bad/state.json
@@ -163,6 +186,14 @@ for sites in none deploy; do
 	[ -e out/states/qat ] && fail "a state was made of numbers that are not finite"
 	grep -q '"as": "ptq"' out/results.json || fail "results.json lost the steps before"
 done
+
+# a file with more than its config has
+timeout 60 "$run" --quiet ok.yaml --set output=deep --set 'model.config.num_hidden_layers=2' \
+	--set 'steps=[{task: save, from: base, path: saved}]' >/dev/null || fail "no deep model"
+rm -rf bad out
+cp -r deep/saved bad
+sed 's/"num_hidden_layers": 2/"num_hidden_layers": 1/' deep/saved/config.json >bad/config.json
+says 2 'bad: 9 tensors that the model does not have, layers.1.[a-z0-9., ]* and so on: config' bad.yaml
 
 # a NaN in one parameter: that parameter is named
 timeout 60 "$run" --quiet ok.yaml --set output=plain --set 'steps=[{task: save, from: base,
@@ -185,4 +216,12 @@ for parameter in layers.0.mlp.up.weight layers.0.norm1.weight embed.weight; do
 	says 1 "of state base is not a finite number: it begins at $parameter\$" bad.yaml \
 		--set 'steps[0]={task: evaluate, of: [base], data: test}'
 done
+# and where no computation meets it, in the row of a token that the data has not
+rm -rf bad out
+poison embed.weight
+says 1 'embed.weight holds nan at \[0, 10\]: a state with values that are not finite' bad.yaml \
+	--set 'steps=[{task: save, from: base, path: saved}]'
+rm -rf out
+says 1 'embed.weight holds nan at \[0, 10\]' bad.yaml \
+	--set 'steps=[{task: quantize, from: base, sites: deploy, as: ptq}]'
 finish

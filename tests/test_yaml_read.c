@@ -182,6 +182,10 @@ START_TEST(lists)
 	ck_assert_int_eq(qat_yaml_strings(&s, qat_yaml_get(root, "m")), QAT_EINVAL);
 	ck_assert_str_eq(qat_error(), "p.yaml:6:4: m: a map is not a list: write it like "
 			 "[one, two]");
+	ck_assert_int_eq(qat_yaml_ints(&i, qat_yaml_get(root, "i"), 4, 4), QAT_EINVAL);
+	ck_assert_str_eq(qat_error(), "p.yaml:1:5: i[0]: 2 is out of range: it must be 4");
+	ck_assert_int_eq(qat_yaml_floats(&f, qat_yaml_get(root, "f"), 0.5, 0.5), QAT_EINVAL);
+	ck_assert_str_eq(qat_error(), "p.yaml:2:5: f[0]: 0.9 is out of range: it must be 0.5");
 	qat_yaml_free(doc);
 }
 END_TEST

@@ -235,8 +235,9 @@ static int gguf_read(void *file, const qat_param *p, float *out, int64_t row, in
 static const char *gguf_tensor_name(void *file, int64_t index)
 {
 	const qat_gguf *g = file;
+	const char *name = index >= 0 && index < g->n_tensors ? g->tensors[index].name : NULL;
 
-	return index >= 0 && index < g->n_tensors ? g->tensors[index].name : NULL;
+	return name && !strcmp(name, GGUF_ROPE_FREQS) ? "" : name;
 }
 
 static const qat_format gguf_vtable = {

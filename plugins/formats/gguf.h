@@ -25,6 +25,8 @@ typedef struct qat_gguf_value {
 
 enum { GGUF_RANK = 4, GGUF_NAME = 64 };
 
+#define GGUF_ROPE_FREQS "rope_freqs.weight"	/* becomes a key of config.json */
+
 typedef struct qat_gguf_tensor {
 	char name[GGUF_NAME];
 	const qat_gguf_type *type;

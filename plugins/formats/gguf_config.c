@@ -138,7 +138,7 @@ static int rope_freqs_set(json_t *config, const qat_gguf *g, const qat_gguf_tens
 
 static int rope_set(json_t *config, const qat_gguf *g)
 {
-	const qat_gguf_tensor *freqs = qat_gguf_tensor_find(g, "rope_freqs.weight");
+	const qat_gguf_tensor *freqs = qat_gguf_tensor_find(g, GGUF_ROPE_FREQS);
 	qat_text type = { 0 };
 	double factor = 1;
 	int found = qat_gguf_text(&type, g, g->arch->name, "rope.scaling.type");

@@ -4,11 +4,12 @@
  *   x += o(attention(split(qkv(layer_norm(x)))))
  *   x += down(act(up(layer_norm(x))))
  * The hub's files hold linear weights as Conv1D does, [in, out]. Their buffers
- * h.*.attn.bias are masks, not parameters: nothing here asks for them.
+ * h.*.attn.bias are masks, not parameters.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <qatrun/build.h>
 #include <qatrun/model.h>
@@ -290,11 +291,28 @@ static int gpt2_build(const void *self, qat_builder *b, qat_outputs *out)
 	return x < 0 ? (int)x : out->head < 0 ? (int)out->head : QAT_OK;
 }
 
+/* The causal mask, which old files have as a buffer of each layer. */
+static int gpt2_spare(const void *self, const char *name)
+{
+	static const char *const buffers[] = { ".attn.bias", ".attn.masked_bias" };
+	const size_t n = strlen(name);
+
+	(void)self;
+	for (int i = 0; i < 2; i++) {
+		const size_t m = strlen(buffers[i]);
+
+		if (n > m && !strcmp(name + n - m, buffers[i]))
+			return 1;
+	}
+	return 0;
+}
+
 static const qat_model gpt2_vtable = {
 	.size = sizeof(qat_model),
 	.check = gpt2_check,
 	.params = gpt2_params,
 	.build = gpt2_build,
+	.spare = gpt2_spare,
 };
 
 static const qat_interface gpt2_interface = {

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <qatrun/build.h>
 #include <qatrun/model.h>
@@ -435,11 +436,22 @@ static int llama_build(const void *self, qat_builder *b, qat_outputs *out)
 	return x < 0 ? (int)x : out->head < 0 ? (int)out->head : QAT_OK;
 }
 
+/* Frequencies follow from the config; before 2023 they were stored. */
+static int llama_spare(const void *self, const char *name)
+{
+	static const char buffer[] = ".rotary_emb.inv_freq";
+	const size_t n = strlen(name), m = sizeof buffer - 1;
+
+	(void)self;
+	return n > m && !strcmp(name + n - m, buffer);
+}
+
 static const qat_model llama_vtable = {
 	.size = sizeof(qat_model),
 	.check = llama_check,
 	.params = llama_params,
 	.build = llama_build,
+	.spare = llama_spare,
 };
 
 static const qat_interface llama_interface = {

@@ -67,6 +67,13 @@ static void report(qat_step *s, const compare_options *o, const char *state,
 	qat_api->row_text(r, "data", o->data);
 }
 
+static int check(const void *self, qat_step *s)
+{
+	const compare_options *o = self;
+
+	return qat_data_scored(s, o->data, o->control);
+}
+
 static int run(const void *self, qat_step *s)
 {
 	const compare_options *o = self;
@@ -96,7 +103,8 @@ static int session(const void *self, qat_step *s, int64_t index, qat_session_spe
 	return state ? qat_judge_session(s, out, state, o->data, o->batch) : QAT_ENOTFOUND;
 }
 
-static const qat_task task = { .size = sizeof task, .run = run, .session = session };
+static const qat_task task = { .size = sizeof task, .check = check, .run = run,
+			       .session = session };
 
 static const qat_interface compare = {
 	.size = sizeof compare, .kind = QAT_KIND_TASK, .name = "compare",

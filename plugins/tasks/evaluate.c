@@ -90,7 +90,9 @@ static int check(const void *self, qat_step *s)
 					o->dump.what.at[i]);
 	if (o->dump.path && !o->dump.what.count)
 		return qat_fail(QAT_EINVAL, "dump.what is empty: tokens, logits or nll");
-	return o->dump.path ? qat_api->path_check(s, o->dump.path) : QAT_OK;
+	if (o->dump.path && qat_api->path_check(s, o->dump.path))
+		return QAT_EINVAL;
+	return qat_data_scored(s, o->data, o->of.at[0]);
 }
 
 /* Sizes of the arrays need the data set and the model. */

@@ -244,6 +244,40 @@ int qat_data_size(qat_step *s, const char *data, const char *state, int64_t *len
 	return QAT_OK;
 }
 
+/* Ends at the first label that is scored, so it looks at all of a data set only where it
+ * is of no use. */
+static int find_scored(const qat_data *d, const char *name)
+{
+	const int64_t length = qat_api->data_length(d), count = qat_api->data_count(d);
+	int32_t *tokens = malloc((size_t)length * 2 * sizeof *tokens);
+	int rc = tokens ? QAT_OK : qat_fail(QAT_ENOMEM, "data %s: out of memory", name);
+	int found = 0;
+
+	for (int64_t i = 0; !rc && !found && i < count; i++) {
+		rc = qat_api->data_get(d, i, tokens, tokens + length);
+		for (int64_t t = 0; !rc && !found && t < length; t++)
+			found = tokens[length + t] >= 0;
+	}
+	free(tokens);
+	if (rc || found)
+		return rc;
+	return qat_fail(QAT_EINVAL, "data %s: no label in its %lld sequences is scored (all are "
+			"-100, or sequences have one token): there is nothing to learn or to judge",
+			name, (long long)count);
+}
+
+int qat_data_scored(qat_step *s, const char *data, const char *state)
+{
+	qat_data *d;
+	int rc = qat_api->data_open(s, &d, data, state);
+
+	if (rc)
+		return rc;
+	rc = find_scored(d, data);
+	qat_api->data_close(d);
+	return rc;
+}
+
 int qat_judge_session(qat_step *s, qat_session_spec *out, const char *state, const char *data,
 		      int64_t batch)
 {

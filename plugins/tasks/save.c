@@ -1,8 +1,6 @@
 /* save.c - write a state where the user wants it: codes and scales, as trained. */
 #include "task_kit.h"
 
-#include <qatrun/format.h>
-
 typedef struct save_options {
 	const char *from, *path;
 	qat_instance *format;
@@ -20,12 +18,9 @@ static const qat_option options[] = {
 static int check(const void *self, qat_step *s)
 {
 	const save_options *o = self;
-	const qat_format *f = o->format ? o->format->vtable : NULL;
 
-	if (f && !f->save)
-		return qat_fail(QAT_ENOTSUP, "format %s can only be read: leave `format` out to save "
-				"in our own", o->format->interface->name);
-	return qat_api->path_check(s, o->path);
+	return qat_api->save_check(s, o->from, o->path,
+				   o->format ? o->format->interface->name : NULL);
 }
 
 static int run(const void *self, qat_step *s)

@@ -37,6 +37,8 @@ QAT_HIDDEN int qat_judge_session(qat_step *s, qat_session_spec *out, const char 
 /* Length and count of a data set's sequences. */
 QAT_HIDDEN int qat_data_size(qat_step *s, const char *data, const char *state, int64_t *length,
 			     int64_t *count);
+/* For a check: QAT_EINVAL where the data set has no label that is scored. */
+QAT_HIDDEN int qat_data_scored(qat_step *s, const char *data, const char *state);
 QAT_HIDDEN void qat_judgement_free(qat_judgement *j);
 
 #endif

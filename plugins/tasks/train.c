@@ -290,11 +290,20 @@ static int check(const void *self, qat_step *s)
 	const qat_optimizer *opt = o->optimizer->vtable;
 	const qat_update first = { .size = sizeof first, .step = 1, .lr = rate(o, 0), .clip = 1.0 };
 	float hyper[QAT_HYPER_COUNT];
+	int64_t length, count;
+	int rc;
 
-	(void)s;
 	if (!o->evaluate.data != !o->evaluate.every)
 		return qat_fail(QAT_EINVAL, "evaluate: say both data and every, or neither");
-	return opt->hyper(o->optimizer->self, &first, hyper);
+	rc = opt->hyper(o->optimizer->self, &first, hyper);
+	if (!rc)
+		rc = qat_data_size(s, o->data, o->from, &length, &count);
+	if (!rc && o->batch > count)
+		rc = qat_fail(QAT_EINVAL, "batch %lld, but data %s has %lld sequences: a smaller "
+			      "batch, or more data", (long long)o->batch, o->data, (long long)count);
+	if (!rc)
+		rc = qat_data_scored(s, o->data, o->from);
+	return rc || !o->evaluate.data ? rc : qat_data_scored(s, o->evaluate.data, o->from);
 }
 
 static int run(const void *self, qat_step *s)

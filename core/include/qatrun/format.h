@@ -51,7 +51,8 @@ typedef struct qat_format {
 	/* rows [row, row + rows) as f32; a vector is one row. */
 	int (*read)(void *file, const qat_param *p, float *out, int64_t row, int64_t rows);
 
-	/* Names of all tensors, for "unused tensor" warnings: NULL past the end. */
+	/* Names of all tensors, as find gives them: NULL past the end, "" for one that is no
+	 * parameter, as it is part of a document. */
 	const char *(*tensor_name)(void *file, int64_t index);
 
 	/* Write `path` (a new folder or file) so that it is either whole or absent.

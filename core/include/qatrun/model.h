@@ -57,6 +57,10 @@ typedef struct qat_model {
 
 	/* Describe the network up to lm_head's input; the core appends the loss. */
 	int (*build)(const void *self, qat_builder *b, qat_outputs *out);
+
+	/* 1 if a file may have the tensor `hub_name` although no parameter reads it: a
+	 * buffer that old writers stored. All others make the file be refused. NULL: none. */
+	int (*spare)(const void *self, const char *hub_name);
 } qat_model;
 
 #endif

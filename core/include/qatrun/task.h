@@ -138,6 +138,9 @@ typedef struct qat_session_api {
 	/* Whether save and dump may write there: a relative path under the output that is
 	 * none of the run's own records. For a task's check. */
 	int (*path_check)(qat_step *s, const char *path);
+	/* The same for save: also that the format can hold the state, and that nothing is
+	 * there but what --force replaces. */
+	int (*save_check)(qat_step *s, const char *state, const char *path, const char *format);
 } qat_session_api;
 
 #endif
