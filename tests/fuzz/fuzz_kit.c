@@ -36,16 +36,22 @@ static void write_all(int fd, const void *data, size_t size)
 	fuzz_assert(pwrite(fd, data, size, 0) == (ssize_t)size);
 }
 
+static int memory_file(char path[64])
+{
+	const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+
+	fuzz_assert(fd >= 0 && !fchmod(fd, 0600));
+	snprintf(path, 64, "/proc/self/fd/%d", fd);
+	return fd;
+}
+
 const char *fuzz_file(const uint8_t *data, size_t size)
 {
 	static char path[64];
 	static int fd = -1;
 
-	if (fd < 0) {
-		fd = memfd_create("fuzz", MFD_CLOEXEC);
-		fuzz_assert(fd >= 0 && !fchmod(fd, 0600));
-		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	}
+	if (fd < 0)
+		fd = memory_file(path);
 	write_all(fd, data, size);
 	return path;
 }
@@ -82,15 +88,22 @@ const char *fuzz_folder(void)
 	return folder;
 }
 
+/* A link to a file in memory, as files in folders are slow to write. */
 void fuzz_put(const char *name, const void *data, size_t size)
 {
-	char path[256];
-	FILE *f;
+	static struct { char name[64]; int fd; } files[8];
+	char path[256], memory[64];
+	int i = 0;
 
-	snprintf(path, sizeof path, "%s/%s", fuzz_folder(), name);
-	f = fopen(path, "wb");
-	fuzz_assert(f && fwrite(data, 1, size, f) == size);
-	fuzz_assert(!fclose(f));
+	while (files[i].fd && strcmp(files[i].name, name))
+		fuzz_assert(++i < 8);
+	if (!files[i].fd) {
+		files[i].fd = memory_file(memory);
+		snprintf(files[i].name, sizeof files[i].name, "%s", name);
+		snprintf(path, sizeof path, "%s/%s", fuzz_folder(), name);
+		fuzz_assert(!symlink(memory, path));
+	}
+	write_all(files[i].fd, data, size);
 }
 
 /* ---- plugins ---- */
