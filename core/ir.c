@@ -57,6 +57,7 @@ qat_ir *qat_ir_like(const qat_ir *g)
 	if (n) {
 		n->find_param = g->find_param;
 		n->context = g->context;
+		n->cache = g->cache;
 	}
 	return n;
 }
@@ -261,13 +262,14 @@ static int64_t api_input(qat_builder *b, uint32_t which)
 		[QAT_INPUT_TOKENS] = { QAT_I32, "tokens" },
 		[QAT_INPUT_LABELS] = { QAT_I32, "labels" },
 		[QAT_INPUT_LOSS_GRADIENT] = { QAT_F32, "loss gradient" },
+		[QAT_INPUT_POSITIONS] = { QAT_I32, "positions" },
 	};
 	qat_value v = { .role = QAT_ROLE_INPUT, .input = which, .rank = 1, .node = QAT_NONE,
 			.alias = QAT_NONE };
 
 	if (b->error)
 		return b->error;
-	if (which == 0 || which >= sizeof kinds / sizeof *kinds)
+	if (which >= sizeof kinds / sizeof *kinds || !kinds[which].dtype)
 		return b->error = qat_fail(QAT_EINVAL, "graph: unknown input %u", which);
 	if (b->inputs[which] == QAT_NONE) {
 		v.dtype = kinds[which].dtype;
@@ -276,6 +278,31 @@ static int64_t api_input(qat_builder *b, uint32_t which)
 		b->inputs[which] = qat_ir_value(b, &v);
 	}
 	return b->inputs[which];
+}
+
+/* The keys or values that an attention keeps between runs, named so that graphs of the
+ * same model find each other's. */
+static int64_t cache_of(qat_builder *b, int64_t k, const char *site, const char *what)
+{
+	qat_value v = { .dtype = b->graph.precision, .role = QAT_ROLE_STATE, .rank = 2,
+			.node = QAT_NONE, .alias = QAT_NONE,
+			.shape = { b->graph.batch * b->cache, b->values[k]->shape[1] } };
+
+	v.name = site ? qat_arena_format(b->arena, "%s.%s", site, what)
+		      : qat_arena_format(b->arena, "node %lld.%s", (long long)b->graph.n_nodes,
+					 what);
+	return v.name ? qat_ir_value(b, &v) : (b->error = qat_fail(QAT_ENOMEM,
+								   "graph: out of memory"));
+}
+
+/* Inputs of an attention with those that a model leaves to us. */
+static int64_t with_cache(qat_builder *b, int64_t *ids, const char *site)
+{
+	ids[3] = ids[4] = QAT_NONE;
+	ids[5] = cache_of(b, ids[1], site, "keys");
+	if (ids[5] >= 0)
+		ids[6] = cache_of(b, ids[2], site, "values");
+	return 7;
 }
 
 static int64_t api_node(qat_builder *b, uint32_t op, const qat_attr *attr, int64_t n_in,
@@ -291,6 +318,11 @@ static int64_t api_node(qat_builder *b, uint32_t op, const qat_attr *attr, int64
 			return b->error = (int)in[i];
 		ids[i] = in[i] == QAT_ABSENT ? QAT_NONE : in[i];
 	}
+	if (b->cache && op == QAT_OP_ATTENTION && n_in == 3 && in[1] < b->graph.n_values &&
+	    in[2] < b->graph.n_values)
+		n_in = with_cache(b, ids, site);
+	if (b->error)
+		return b->error;
 	return qat_ir_node(b, op, attr, n_in, ids, out, &extra);
 }
 
@@ -308,6 +340,30 @@ static int64_t api_residual(qat_builder *b, int64_t value)
 static int64_t api_batch(const qat_builder *b) { return b->graph.batch; }
 static int64_t api_length(const qat_builder *b) { return b->graph.length; }
 
+static int64_t api_context(const qat_builder *b)
+{
+	return b->cache ? b->cache : b->graph.length;
+}
+
+static int64_t api_positions(qat_builder *b)
+{
+	const int64_t n = b->graph.batch * b->graph.length;
+	int32_t *at;
+	int64_t id;
+
+	if (b->cache || b->error)
+		return api_input(b, QAT_INPUT_POSITIONS);
+	at = n > 0 && n <= INT32_MAX ? malloc((size_t)n * sizeof *at) : NULL;
+	if (!at)
+		return b->error = qat_fail(QAT_ENOMEM, "graph: no memory for %lld positions",
+					   (long long)n);
+	for (int64_t i = 0; i < n; i++)
+		at[i] = (int32_t)(i % b->graph.length);
+	id = api_constant(b, "positions.ids", QAT_I32, 1, &n, at);
+	free(at);
+	return id;
+}
+
 const qat_graph_api qat_ir_api = {
 	.size = sizeof(qat_graph_api),
 	.param = api_param,
@@ -317,6 +373,8 @@ const qat_graph_api qat_ir_api = {
 	.residual = api_residual,
 	.batch = api_batch,
 	.length = api_length,
+	.positions = api_positions,
+	.context = api_context,
 };
 
 /* ---- rebuilding ---- */

@@ -22,6 +22,7 @@ struct qat_builder {
 	const char **sites;		/* names, by node->site */
 	int64_t n_sites, site_room;
 	int64_t inputs[8];		/* value of QAT_INPUT_*, QAT_NONE until asked for */
+	int64_t cache;			/* rows that attention keeps of each sequence; 0: none */
 	uint32_t phase;			/* given to new nodes */
 	const qat_param *(*find_param)(void *context, const char *name);
 	void *context;
@@ -103,6 +104,8 @@ typedef struct qat_loss {
 	int64_t logits, nll, lse, argmax;	/* value ids; logits QAT_NONE */
 } qat_loss;
 int qat_ir_loss(qat_ir *g, qat_loss *out, const qat_outputs *model, int logits);
+/* Append the logits alone; out's other values are QAT_NONE. */
+int qat_ir_logits(qat_ir *g, qat_loss *out, const qat_outputs *model);
 
 /* What prepare asks about a site's port; *out NULL: stays in float. */
 typedef int qat_scheme_lookup(void *context, const qat_site *site, const qat_scheme_set **out);

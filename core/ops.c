@@ -250,9 +250,28 @@ static int shape_rope(const qat_ir *g, const qat_node *n, qat_value *out)
 	const int64_t d = n->attr.rope.head_dim;
 
 	if (d <= 0 || d % 2 || x->shape[1] % d || cos->shape[1] != d / 2 ||
-	    cos->shape[0] < g->graph.length || !same(cos, in(g, n, 2)))
+	    cos->shape[0] < (g->cache ? g->cache : g->graph.length) || !same(cos, in(g, n, 2)))
 		return wrong(n, "tables do not fit the heads");
 	return shape_like(g, n, out);
+}
+
+/* The cache comes out in the memory in which it went in. */
+static int shape_cache(const qat_ir *g, const qat_node *n, qat_value *out)
+{
+	const qat_value *keys = in(g, n, 5), *values = in(g, n, 6);
+
+	if (!keys && !values)
+		return QAT_OK;
+	if (!keys || !values || !same(keys, values) || keys->dtype != values->dtype ||
+	    keys->rank != 2 || keys->shape[1] != in(g, n, 1)->shape[1] ||
+	    keys->shape[0] % g->graph.batch ||
+	    keys->shape[0] / g->graph.batch < g->graph.length || !n->attr.attention.causal)
+		return wrong(n, "the cache does not fit keys and values");
+	for (int i = 0; i < 2; i++) {
+		like(&out[2 + i], keys, keys->dtype);
+		out[2 + i].alias = n->in[5 + i];
+	}
+	return QAT_OK;
 }
 
 static int shape_attention(const qat_ir *g, const qat_node *n, qat_value *out)
@@ -264,11 +283,11 @@ static int shape_attention(const qat_ir *g, const qat_node *n, qat_value *out)
 	if (h <= 0 || kv <= 0 || h % kv || q->shape[1] != h * d || k->shape[1] != kv * d ||
 	    !same(k, v) || q->shape[0] != tokens(g) || k->shape[0] != tokens(g))
 		return wrong(n, "heads do not fit q, k, v");
-	if (n->n_in > 3)
-		return wrong(n, "segments, bias and cache are reserved");
+	if (in(g, n, 3) || in(g, n, 4))
+		return wrong(n, "segments and bias are reserved");
 	like(&out[0], q, g->graph.precision);
 	matrix(&out[1], QAT_F32, q->shape[0], h);
-	return QAT_OK;
+	return shape_cache(g, n, out);
 }
 
 static int shape_attention_grad(const qat_ir *g, const qat_node *n, qat_value *out)
@@ -388,7 +407,7 @@ static const qat_op ops[QAT_OP_COUNT] = {
 	[QAT_OP_RMS_NORM] = { "rms_norm", 2, 2, shape_norm, qat_gradient_rms_norm },
 	[QAT_OP_RMS_NORM_GRAD] = { "rms_norm_grad", 4, 5, shape_norm_grad, NULL },
 	[QAT_OP_ROPE] = { "rope", 3, 3, shape_rope, qat_gradient_rope },
-	[QAT_OP_ATTENTION] = { "attention", 3, 6, shape_attention, qat_gradient_attention },
+	[QAT_OP_ATTENTION] = { "attention", 3, 7, shape_attention, qat_gradient_attention },
 	[QAT_OP_ATTENTION_GRAD] = { "attention_grad", 6, 6, shape_attention_grad, NULL },
 	[QAT_OP_LINEAR_CROSS_ENTROPY] = { "linear_cross_entropy", 3, 3, shape_loss,
 					  qat_gradient_linear_cross_entropy },

@@ -48,6 +48,18 @@ int qat_ir_loss(qat_ir *g, qat_loss *out, const qat_outputs *model, int logits)
 	return QAT_OK;
 }
 
+int qat_ir_logits(qat_ir *g, qat_loss *out, const qat_outputs *model)
+{
+	const int64_t in[] = { model->hidden, model->head };
+	const qat_attr attr = { .matmul = { .trans_b = 1 } };
+	const qat_ir_extra extra = { .dtype = QAT_F32, .site = qat_ir_site(g, "lm_head") + 1 };
+
+	*out = (qat_loss){ QAT_NONE, QAT_NONE, QAT_NONE, QAT_NONE };
+	if (!g->error)
+		out->logits = qat_ir_node(g, QAT_OP_MATMUL, &attr, 2, in, NULL, &extra);
+	return g->error;
+}
+
 /* The codes of a value under a scheme set, made once. */
 typedef struct quantized {
 	int64_t value;			/* in the new graph, or the parameter's */

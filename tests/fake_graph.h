@@ -140,10 +140,25 @@ static int64_t fake_get_length(const qat_builder *b)
 	return fake_length;
 }
 
+static int64_t fake_positions(qat_builder *b)
+{
+	const int64_t n = fake_batch * fake_length;
+	int32_t *at = calloc((size_t)n, sizeof *at);
+	int64_t id;
+
+	ck_assert_ptr_nonnull(at);
+	for (int64_t i = 0; i < n; i++)
+		at[i] = (int32_t)(i % fake_length);
+	id = fake_constant(b, "positions.ids", QAT_I32, 1, &n, at);
+	free(at);
+	return id;
+}
+
 static const qat_graph_api fake_api = {
 	.size = sizeof(qat_graph_api), .param = fake_param_value, .constant = fake_constant,
 	.input = fake_input, .node = fake_node_new, .residual = fake_residual,
-	.batch = fake_get_batch, .length = fake_get_length,
+	.batch = fake_get_batch, .length = fake_get_length, .positions = fake_positions,
+	.context = fake_get_length,
 };
 
 static inline void fake_clear(void)

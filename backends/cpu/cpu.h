@@ -133,6 +133,7 @@ typedef struct qat_cpu_attention {
 	qat_attention_args a;
 	int32_t n_before, n_after;
 	qat_cpu_convert before[6], after[3];
+	qat_cpu_convert append[2];	/* k and v to row 0 of a cache; y.data NULL: none */
 } qat_cpu_attention;
 
 typedef struct qat_cpu_rows {
@@ -193,7 +194,7 @@ typedef int qat_cpu_prepare_fn(const qat_cpu_site *c, qat_cpu_step *s);
 
 /* One row of the table. Types, a letter for each input or output:
  *   e  F32 or BF16   h  those or F16   f  F32   d  F64   i  I32   u  U8
- *   b  a byte of codes   z  I8 or F32   *  what check says
+ *   b  a byte of codes   z  I8 or F32   *  what check says   -  absent
  * What comes past the letters must be absent. */
 typedef struct qat_cpu_op {
 	const char *in, *out;

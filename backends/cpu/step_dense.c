@@ -175,8 +175,27 @@ static void fill_heads(const qat_cpu_site *c, qat_cpu_step *s, uint32_t dtype)
 	a->ldk = qat_cpu_in(c, 1)->shape[1];
 	a->ldv = qat_cpu_in(c, 2)->shape[1];
 	a->q = operand(c, s, 0);
+	if (qat_cpu_in(c, 5) && c->n->op == QAT_OP_ATTENTION)
+		return;
 	a->k = operand(c, s, 1);
 	a->v = operand(c, s, 2);
+}
+
+/* k and v are the cache's, into which the new ones go before. */
+static void use_cache(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	qat_cpu_attention *t = &s->u.attention;
+	const qat_value *keys = qat_cpu_in(c, 5);
+
+	t->a.cache_rows = keys->shape[0] / c->g->batch;
+	t->a.cache_dtype = keys->dtype;
+	t->a.k = qat_cpu_in_data(c, 5);
+	t->a.v = qat_cpu_in_data(c, 6);
+	for (int i = 0; i < 2; i++)
+		t->append[i] = (qat_cpu_convert){
+			.y = qat_dst_of(qat_cpu_in_data(c, 5 + i), keys->dtype),
+			.x = qat_cpu_src(c, 1 + i), .n = c->g->length * keys->shape[1],
+		};
 }
 
 static int prepare_attention(const qat_cpu_site *c, qat_cpu_step *s)
@@ -185,6 +204,8 @@ static int prepare_attention(const qat_cpu_site *c, qat_cpu_step *s)
 
 	a->dtype = common_type(c, 3, 1);
 	fill_heads(c, s, a->dtype);
+	if (qat_cpu_in(c, 5))
+		use_cache(c, s);
 	a->out = result(c, s, 0);
 	a->lse = qat_cpu_out_data(c, 1);
 	a->workspace = qat_cpu_work(c, &s->workspace, c->cpu->kernels->attention->workspace(a));
@@ -214,11 +235,39 @@ static void convert(const qat_cpu *cpu, const qat_cpu_convert *w, int32_t n)
 		cpu->kernels->quantize->cast(w[i].y, w[i].x, w[i].n);
 }
 
+/* Element i of a float array. */
+static void *element(qat_dst y, int64_t i)
+{
+	return (char *)y.data + i * qat_dtype_bytes(y.dtype);
+}
+
+static int append(const qat_cpu *cpu, qat_cpu_attention *t, int64_t position)
+{
+	if (position < 0 || position > t->a.cache_rows - t->a.length)
+		return qat_fail(QAT_EINVAL, "cpu: position %lld is outside of the cache",
+				(long long)position);
+	t->a.position = position;
+	for (int i = 0; i < 2; i++)
+		for (int64_t b = 0; b < t->a.batch; b++) {
+			const qat_cpu_convert *w = &t->append[i];
+			const int64_t wide = w->n / t->a.length;
+			const qat_dst x = { (void *)(uintptr_t)w->x.data, w->x.dtype };
+			const qat_dst y = { element(w->y, (b * t->a.cache_rows + position) * wide),
+					    w->y.dtype };
+
+			cpu->kernels->quantize->cast(y, qat_src_of(element(x, b * w->n), x.dtype),
+						     w->n);
+		}
+	return QAT_OK;
+}
+
 static int run_attention(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
-	const qat_cpu_attention *t = &s->u.attention;
+	qat_cpu_attention *t = &s->u.attention;
+	const int rc = t->a.cache_rows ? append(cpu, t, rt->position) : QAT_OK;
 
-	(void)rt;
+	if (rc)
+		return rc;
 	convert(cpu, t->before, t->n_before);
 	cpu->kernels->attention->run(&t->a);
 	convert(cpu, t->after, t->n_after);
@@ -236,6 +285,7 @@ static int run_attention_grad(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	return QAT_OK;
 }
 
-const qat_cpu_op qat_cpu_attention_op = { "eee", "ef", prepare_attention, run_attention, NULL };
+const qat_cpu_op qat_cpu_attention_op = { "eee--ee", "efee", prepare_attention, run_attention,
+					  NULL };
 const qat_cpu_op qat_cpu_attention_grad = { "eeeefe", "eee", prepare_attention_grad,
 					    run_attention_grad, NULL };

@@ -97,7 +97,7 @@ static int prepare_rope(const qat_cpu_site *c, qat_cpu_step *s)
 	s->u.rows = (qat_cpu_rows){
 		.y = qat_cpu_dst(c, 0), .x = qat_cpu_src(c, 0), .cosine = qat_cpu_in_data(c, 1),
 		.sine = qat_cpu_in_data(c, 2), .n = x->shape[0], .length = c->g->length,
-		.heads = x->shape[1] / d, .head_dim = d, .inverse = c->n->attr.rope.inverse != 0,
+		.table = qat_cpu_in(c, 1)->shape[0], .heads = x->shape[1] / d, .head_dim = d, .inverse = c->n->attr.rope.inverse != 0,
 	};
 	return QAT_OK;
 }
@@ -105,10 +105,13 @@ static int prepare_rope(const qat_cpu_site *c, qat_cpu_step *s)
 static int run_rope(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
 	const qat_cpu_rows *r = &s->u.rows;
+	const int64_t first = rt->position * (r->head_dim / 2);
 
-	(void)rt;
-	cpu->kernels->row->rope(r->y, r->x, r->cosine, r->sine, r->n, r->length, r->heads,
-				r->head_dim, r->inverse);
+	if (rt->position < 0 || rt->position > r->table - r->length)
+		return qat_fail(QAT_EINVAL, "cpu: position %lld is outside of the rotary tables",
+				(long long)rt->position);
+	cpu->kernels->row->rope(r->y, r->x, r->cosine + first, r->sine + first, r->n, r->length,
+				r->heads, r->head_dim, r->inverse);
 	return QAT_OK;
 }
 

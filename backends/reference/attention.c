@@ -4,6 +4,7 @@
  * sees positions [from, to): up to t where causal, and not before t - window + 1.
  *   P = exp(S - lse);  dP = dout v^T;  dS = P (dP - sum(dout out));
  *   dq = scale dS k;  dk = scale dS^T q;  dv = P^T dout
+ * With a cache, k and v are the cache's, and token t of this run is position + t there.
  */
 #include "reference.h"
 
@@ -14,13 +15,26 @@ typedef struct query {
 	int64_t kv;			/* column of k and v */
 } query;
 
+/* Rows of k and v for each sequence, and where the first query stands among them. */
+static int64_t key_rows(const ref_call *c)
+{
+	return c->n->op == QAT_OP_ATTENTION && c->in[5].data ? c->in[5].rows / c->g->batch
+							      : c->g->length;
+}
+
+static int64_t first_position(const ref_call *c)
+{
+	return c->n->op == QAT_OP_ATTENTION && c->in[5].data ? c->rt->position : 0;
+}
+
 static query find(const ref_call *c, int64_t row, int64_t h)
 {
-	const int64_t length = c->g->length, t = row % length, d = c->n->attr.attention.head_dim;
+	const int64_t length = c->g->length, d = c->n->attr.attention.head_dim;
+	const int64_t t = first_position(c) + row % length;
 	const int64_t window = c->n->attr.attention.window;
 	const int64_t per = c->n->attr.attention.heads / c->n->attr.attention.kv_heads;
-	query at = { .row = row, .q = row * c->in[0].cols + h * d, .first = row - t,
-		     .to = length, .kv = h / per * d };
+	query at = { .row = row, .q = row * c->in[0].cols + h * d,
+		     .first = row / length * key_rows(c), .to = length, .kv = h / per * d };
 
 	if (c->n->attr.attention.causal)
 		at.to = t + 1;
@@ -66,13 +80,40 @@ static double softmax(const ref_call *c, const query *at, double *p)
 	return top + log(sum);
 }
 
-int ref_attention(ref_call *c)
+/* New keys and values into the cache, which then stands in for them. */
+static int append(ref_call *c)
 {
+	const int64_t rows = key_rows(c), position = c->rt->position, length = c->g->length;
+
+	if (position < 0 || position > rows - length)
+		return qat_fail(QAT_EINVAL, "%s: position %lld is outside of the cache", c->n->name,
+				(long long)position);
+	for (int k = 1; k <= 2; k++) {
+		const ref_view *from = &c->in[k], *to = &c->in[4 + k];
+
+		for (int64_t i = 0; i < from->n; i++) {
+			const int64_t row = i / from->cols, b = row / length;
+
+			ref_put(to, (b * rows + position + row % length) * to->cols +
+				i % from->cols, ref_get(from, i));
+		}
+	}
+	return QAT_OK;
+}
+
+int ref_attention(ref_call *call)
+{
+	ref_call with = *call, *c = &with;
 	const int64_t heads = c->n->attr.attention.heads, d = c->n->attr.attention.head_dim;
-	double *p = ref_doubles(c, c->g->length);
+	const int rc = c->in[5].data ? append(c) : QAT_OK;
+	double *p = rc ? NULL : ref_doubles(c, key_rows(c));
 
 	if (!p)
-		return QAT_ENOMEM;
+		return rc ? rc : QAT_ENOMEM;
+	if (c->in[5].data) {
+		with.in[1] = with.in[5];
+		with.in[2] = with.in[6];
+	}
 	for (int64_t i = 0; i < c->in[0].rows * heads; i++) {
 		const query at = find(c, i / heads, i % heads);
 

@@ -38,9 +38,14 @@ int ref_rope(ref_call *c)
 	const ref_view *x = &c->in[0], *y = &c->out[0];
 	const int64_t d = c->n->attr.rope.head_dim, half = d / 2;
 	const float sign = c->n->attr.rope.inverse ? -1.0f : 1.0f;
+	const int64_t first = c->rt->position;
 
+	if (first < 0 || first > c->in[1].rows - c->g->length)
+		return qat_fail(QAT_EINVAL, "%s: position %lld is outside of its tables",
+				c->n->name, (long long)first);
 	for (int64_t i = 0; i < x->n / 2; i++) {
-		const int64_t at = i / half * d + i % half, t = at / x->cols % c->g->length;
+		const int64_t at = i / half * d + i % half;
+		const int64_t t = first + at / x->cols % c->g->length;
 		const float cosine = ref_float(&c->in[1], t * half + i % half);
 		const float sine = sign * ref_float(&c->in[2], t * half + i % half);
 		const float a = ref_float(x, at), b = ref_float(x, at + half);

@@ -171,28 +171,17 @@ typedef struct network {
 	qat_builder *b;
 } network;
 
-/* positions[t] for every token: an embedding whose ids are constant. */
+/* positions[t] for every token. */
 static int64_t build_positions(const network *w)
 {
-	const int64_t length = w->g->length(w->b), batch = w->g->batch(w->b);
-	int64_t n = length * batch, ids;
-	int32_t *at;
+	const int64_t length = w->g->context(w->b);
 
 	if (length > w->c->n_positions)
 		return qat_fail(QAT_EINVAL, "gpt2: sequences of %lld tokens, but the model has "
 				"n_positions %lld: shorten the length", (long long)length,
 				(long long)w->c->n_positions);
-	if (length < 1 || batch < 1 || batch > INT32_MAX)
-		return qat_fail(QAT_EINVAL, "gpt2: a batch of %lld sequences of %lld tokens is out "
-				"of reach", (long long)batch, (long long)length);
-	at = calloc((size_t)n, sizeof *at);
-	if (!at)
-		return qat_fail(QAT_ENOMEM, "gpt2: no memory for %lld positions", (long long)n);
-	for (int64_t i = 0; i < n; i++)
-		at[i] = (int32_t)(i % length);
-	ids = w->g->constant(w->b, "positions.ids", QAT_I32, 1, &n, at);
-	free(at);
-	return qat_embedding(w->g, w->b, w->g->param(w->b, "positions.weight"), ids, "positions");
+	return qat_embedding(w->g, w->b, w->g->param(w->b, "positions.weight"),
+			     w->g->positions(w->b), "positions");
 }
 
 /* The parameter `name`.weight or `name`.bias. */

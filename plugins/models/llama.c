@@ -334,7 +334,7 @@ typedef struct network {
 
 static int build_rope(network *w)
 {
-	const int64_t shape[] = { w->g->length(w->b), head_dim(w->c) / 2 };
+	const int64_t shape[] = { w->g->context(w->b), head_dim(w->c) / 2 };
 	const int64_t n = shape[0] * shape[1];
 	float *tables;
 

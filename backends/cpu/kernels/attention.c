@@ -7,6 +7,9 @@
  *   S^T = K Q^T,  P^T = exp(scale S^T - lse),  O^T = V^T P^T
  *   dP^T = V dO^T,  dS^T = scale P^T (dP^T - D),  D = rowsum(dO O)
  *   dQ^T = K^T dS^T,  dK = dS^T Q,  dV = P^T dO  (the last two summed over blocks in order)
+ * Every element is a chain over ascending channels or keys, and a key that is not seen adds
+ * 0: a query's bits do not depend on its block, on how many keys lie behind it, or on
+ * whether the keys come from a cache. A single query goes without panels.
  */
 #include "gemm_tile.h"
 #include "kernels.h"
@@ -20,12 +23,17 @@ static int omp_get_max_threads(void) { return 1; }
 static int omp_get_thread_num(void) { return 0; }
 #endif
 
+/* Keys that a single query takes at once: their sums do not wait for each other. */
+enum { CHAINS = 8 };
+
 /* Panels of a head: "across" has MR keys side by side, [keys / MR][d][MR]; "along" has MR
  * channels, [d / MR][keys][MR]. */
 typedef struct head {
 	const qat_attention_args *a;
 	int64_t b, h, kv;
-	int64_t length, d;
+	int64_t length, d;		/* queries */
+	int64_t rows, keys, position;	/* of k and v: each sequence's, in use; of query 0 */
+	uint32_t key_dtype;
 	float *k_across, *k_along, *v_across, *v_along;
 	float *q_across, *do_across;	/* [d][NR queries] */
 	float *q_along, *do_along;	/* [d / NR][NR queries][NR] */
@@ -54,14 +62,18 @@ static float *take(float *base, int64_t *used, int64_t n)
 
 static int64_t place(head *h, const qat_attention_args *a, float *base, int gradient)
 {
-	const int64_t t = a->length, d = a->head_dim, tp = round_up(t, MR), dp = round_up(d, MR);
-	const int64_t wide = round_up(d, NR);
+	const int64_t t = a->cache_rows ? a->cache_rows : a->length, d = a->head_dim;
+	const int64_t tp = round_up(t, MR), dp = round_up(d, MR), wide = round_up(d, NR);
 	int64_t used = 0;
 
 	h->a = a;
-	h->length = t;
+	h->length = a->length;
 	h->d = d;
-	h->k_across = take(base, &used, tp * d);
+	h->rows = t;
+	h->position = a->cache_rows ? a->position : 0;
+	h->keys = h->position + h->length;
+	h->key_dtype = a->cache_rows ? a->cache_dtype : a->dtype;
+	h->k_across = take(base, &used, max64(tp, CHAINS) * d);
 	h->q_across = take(base, &used, d * NR);
 	h->p = take(base, &used, tp * NR);
 	if (!gradient) {
@@ -106,19 +118,25 @@ static int64_t at(const head *h, int64_t t, int64_t index, int64_t ld)
 	return (h->b * h->length + t) * ld + index * h->d;
 }
 
+/* The same of key t. */
+static int64_t key_at(const head *h, int64_t t, int64_t ld)
+{
+	return (h->b * h->rows + t) * ld + h->kv * h->d;
+}
+
 /* All keys (or values) of the head as panels. */
 static void keys_across(const head *h, float *out, const void *x, int64_t ld)
 {
-	for (int64_t t = 0; t < h->length; t += MR)
-		pack_across(out + t * h->d, MR, x, h->a->dtype, at(h, t, h->kv, ld), ld,
-			    min64(MR, h->length - t), h->d);
+	for (int64_t t = 0; t < h->keys; t += MR)
+		pack_across(out + t * h->d, MR, x, h->key_dtype, key_at(h, t, ld), ld,
+			    min64(MR, h->keys - t), h->d);
 }
 
 static void keys_along(const head *h, float *out, const void *x, int64_t ld)
 {
 	for (int64_t c = 0; c < h->d; c += MR)
-		pack_along(out + c * h->length, MR, x, h->a->dtype, at(h, 0, h->kv, ld) + c, ld,
-			   min64(MR, h->d - c), h->length);
+		pack_along(out + c * h->keys, MR, x, h->key_dtype, key_at(h, 0, ld) + c, ld,
+			   min64(MR, h->d - c), h->keys);
 }
 
 static void queries_across(const head *h, float *out, const void *x, int64_t ld, const block *b)
@@ -139,8 +157,8 @@ static block block_at(const head *h, int64_t first)
 	block b = { .first = first, .queries = min64(NR, h->length - first) };
 
 	if (a->window > 0)
-		b.key = max64(0, first - a->window + 1) / MR * MR;
-	b.end = a->causal ? min64(h->length, first + b.queries) : h->length;
+		b.key = max64(0, h->position + first - a->window + 1) / MR * MR;
+	b.end = a->causal ? min64(h->keys, h->position + first + b.queries) : h->keys;
 	return b;
 }
 
@@ -185,7 +203,7 @@ static void softmax_columns(const head *h, const block *b, float *restrict top,
 	for (int64_t t = b->key; t < b->end; t++) {
 		float *restrict s = h->p + t * NR;
 
-		scale_row(s, h->a, t - b->first);
+		scale_row(s, h->a, t - h->position - b->first);
 		for (int i = 0; i < NR; i++)
 			top[i] = s[i] > top[i] ? s[i] : top[i];
 	}
@@ -208,7 +226,7 @@ static void channel_products(const head *h, void *y, int64_t ld, const float *pa
 	for (int64_t c = 0; c < h->d; c += MR) {
 		const int64_t have = min64(MR, h->d - c);
 
-		gemm_tile(tile, NULL, panels + (c * h->length + b->key * MR), weights + b->key * NR,
+		gemm_tile(tile, NULL, panels + (c * h->keys + b->key * MR), weights + b->key * NR,
 			  b->end - b->key);
 		for (int64_t q = 0; q < b->queries; q++) {
 			float row[MR];
@@ -236,6 +254,81 @@ static void forward_block(const head *h, int64_t first)
 	channel_products(h, a->out, a->ldo, h->v_along, h->p, sum, &b);
 }
 
+/* ---- one query ---- */
+
+/* p [from .. to) = scale times k q. */
+static void scores(const head *h, float *restrict p, const float *restrict q, int64_t from,
+		   int64_t to)
+{
+	const qat_attention_args *a = h->a;
+	float *restrict k = h->k_across;
+
+	for (int64_t t = from; t < to; t += CHAINS) {
+		float sum[CHAINS] = { 0.0f };
+
+		for (int64_t j = 0; j < CHAINS; j++)
+			load_floats(k + j * h->d, a->k, h->key_dtype,
+				    key_at(h, min64(t + j, to - 1), a->ldk), h->d);
+		for (int64_t c = 0; c < h->d; c++)
+			for (int j = 0; j < CHAINS; j++)
+				sum[j] = madd(k[j * h->d + c], q[c], sum[j]);
+		for (int64_t j = 0; j < min64(CHAINS, to - t); j++)
+			p[t + j] = (float)a->scale * sum[j];
+	}
+}
+
+/* As softmax_columns, of one column. */
+static float softmax(float *restrict p, int64_t from, int64_t to, float *out_top)
+{
+	float top = -INFINITY, sum = 0.0f;
+
+	for (int64_t t = from; t < to; t++)
+		top = p[t] > top ? p[t] : top;
+	for (int64_t t = from; t < to; t++)
+		p[t] = vexp(p[t] - top);
+	for (int64_t t = from; t < to; t++)
+		sum += p[t];
+	*out_top = top;
+	return sum;
+}
+
+static void one_query(const head *h)
+{
+	const qat_attention_args *a = h->a;
+	const int64_t end = h->keys;
+	const int64_t from = a->window > 0 ? max64(0, h->position - a->window + 1) : 0;
+	float *restrict q = h->q_across, *restrict out = h->q_across + h->d;
+	float *restrict p = h->p, *restrict row = h->k_across;
+	float top, sum;
+
+	load_floats(q, a->q, a->dtype, at(h, 0, h->h, a->ldq), h->d);
+	scores(h, p, q, from, end);
+	sum = softmax(p, from, end, &top);
+	a->lse[h->b * a->heads + h->h] = top + logf(sum);
+	for (int64_t c = 0; c < h->d; c++)
+		out[c] = 0.0f;
+	for (int64_t t = from; t < end; t++) {
+		const float *v = view_floats(row, a->v, h->key_dtype, key_at(h, t, a->ldv), h->d);
+
+		for (int64_t c = 0; c < h->d; c++)
+			out[c] = madd(v[c], p[t], out[c]);
+	}
+	sum = 1.0f / sum;
+	for (int64_t c = 0; c < h->d; c++)
+		out[c] *= sum;
+	store_floats(a->out, a->dtype, at(h, 0, h->h, a->ldo), out, h->d);
+}
+
+static void all_queries(const head *h)
+{
+	const qat_attention_args *a = h->a;
+
+	keys_across(h, h->k_across, a->k, a->ldk);
+	keys_along(h, h->v_along, a->v, a->ldv);
+	for (int64_t first = 0; first < a->length; first += NR)
+		forward_block(h, first);
+}
+
 static void attention_run(const qat_attention_args *a)
 {
 	const int64_t shared = a->heads / a->kv_heads;
@@ -248,10 +341,10 @@ static void attention_run(const qat_attention_args *a)
 		h.b = i / a->heads;
 		h.h = i % a->heads;
 		h.kv = h.h / shared;
-		keys_across(&h, h.k_across, a->k, a->ldk);
-		keys_along(&h, h.v_along, a->v, a->ldv);
-		for (int64_t first = 0; first < a->length; first += NR)
-			forward_block(&h, first);
+		if (a->length == 1)
+			one_query(&h);
+		else
+			all_queries(&h);
 	}
 }
 
@@ -350,7 +443,7 @@ static void store_keys(const head *h, void *y, int64_t ld, const float *tiles_)
 
 	for (int64_t t = 0; t < h->length; t++)
 		for (int64_t c = 0; c < h->d; c += NR)
-			store_floats(y, h->a->dtype, at(h, t, h->kv, ld) + c,
+			store_floats(y, h->a->dtype, key_at(h, t, ld) + c,
 				     tiles_ + ((t / MR * wide + c / NR) * MR + t % MR) * NR,
 				     min64(NR, h->d - c));
 }

@@ -149,6 +149,11 @@ typedef struct qat_attention_args {
 	const void *dout;		/* rows of ldo */
 	void *dq, *dk, *dv;		/* rows of ldq, ldk, ldv */
 	void *workspace;
+	/* Forward alone, k and v being a cache: query t stands at position + t and sees no
+	 * key behind. */
+	int64_t cache_rows;		/* of k and v for each sequence; 0: length, no cache */
+	int64_t position;
+	uint32_t cache_dtype;		/* of k and v */
 } qat_attention_args;
 
 typedef struct qat_attention_kernels {

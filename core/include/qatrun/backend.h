@@ -73,6 +73,8 @@ typedef struct qat_runtime {
 	const int64_t *selected;	/* active scheme per selector */
 	int64_t n_selected;
 	int64_t bad_node;		/* out: node that met NaN in codes, QAT_NONE */
+	int64_t position;		/* of each sequence's first token here: what ROPE and
+					 * ATTENTION with a cache count from; else 0 */
 } qat_runtime;
 
 typedef struct qat_backend {

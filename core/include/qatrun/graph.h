@@ -75,12 +75,17 @@ enum {
 	QAT_OP_RMS_NORM = 19,
 	/* x, w, rstd, dy, residual [N, C]? -> dx (+ residual), dw [C] f32. */
 	QAT_OP_RMS_NORM_GRAD = 20,
-	/* x [N, H * d], cos [T, d / 2], sin [T, d / 2] (f32) -> [N, H * d]; row t of the
-	 * tables for token t; pairs (i, i + d / 2). attr.rope.inverse turns the other way. */
+	/* x [N, H * d], cos [T, d / 2], sin [T, d / 2] (f32) -> [N, H * d]; row position + t
+	 * of the tables for token t, position being that of the run (backend.h), 0 but in
+	 * generation; pairs (i, i + d / 2). attr.rope.inverse turns the other way. */
 	QAT_OP_ROPE = 21,
-	/* q [N, H * d], k [N, Hkv * d], v [N, Hkv * d], segments I32 [N]?, bias?, cache?
-	 * -> out [N, H * d], lse [N, H] f32. attr.attention. Segments, bias and cache are
-	 * reserved: absent in this version. */
+	/* q [N, H * d], k [N, Hkv * d], v [N, Hkv * d], segments I32 [N]?, bias?,
+	 * keys [B * R, Hkv * d]?, values [B * R, Hkv * d]?
+	 * -> out [N, H * d], lse [N, H] f32, keys'?, values'? (same memory). attr.attention.
+	 * Segments and bias are reserved: absent in this version. Keys and values, both or
+	 * neither, are a cache of R rows for each sequence: rows position.. of it become k
+	 * and v, and token t, which is causal, sees the rows up to position + t. What lies
+	 * behind is not read. Then out has the bits of the whole sequence's forward pass. */
 	QAT_OP_ATTENTION = 22,
 	/* q, k, v, out, lse, dout -> dq, dk, dv. */
 	QAT_OP_ATTENTION_GRAD = 23,
@@ -164,7 +169,8 @@ enum {
 	QAT_INPUT_TOKENS = 1,		/* I32 [N] */
 	QAT_INPUT_LABELS = 2,		/* I32 [N], -100: not scored */
 	QAT_INPUT_LOSS_GRADIENT = 3,	/* f32 [N]: d(loss) / d(nll) */
-	QAT_INPUT_HYPER = 4		/* f32 [8]: see QAT_OP_ADAMW */
+	QAT_INPUT_HYPER = 4,		/* f32 [8]: see QAT_OP_ADAMW */
+	QAT_INPUT_POSITIONS = 5		/* I32 [N]: of each token in its sequence; generation */
 };
 
 typedef struct qat_value {
@@ -254,6 +260,11 @@ typedef struct qat_graph_api {
 	int64_t (*residual)(qat_builder *b, int64_t value);
 	int64_t (*batch)(const qat_builder *b);
 	int64_t (*length)(const qat_builder *b);
+	/* I32 [N]: the position of each token in its sequence. Learned positions are looked
+	 * up by it; a constant of the model's own would be wrong in generation. */
+	int64_t (*positions)(qat_builder *b);
+	/* Positions that a sequence may reach, >= length: rows of tables for ROPE. */
+	int64_t (*context)(const qat_builder *b);
 } qat_graph_api;
 
 #ifdef __cplusplus
