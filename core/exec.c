@@ -230,11 +230,14 @@ static int find_sources(qat_exec *x, qat_source *sources, qat_find_source *find,
 {
 	for (int64_t v = 0; v < x->graph->n_values; v++) {
 		const qat_value *value = x->graph->values[v];
-		int rc = value->role == QAT_ROLE_PARAM ? find(context, value, &sources[v]) : QAT_OK;
+		/* A state that has a name may be another graph's too. */
+		const int named = value->role == QAT_ROLE_PARAM ||
+				  (value->role == QAT_ROLE_STATE && value->name);
+		const int rc = named ? find(context, value, &sources[v]) : QAT_OK;
 
 		if (rc)
 			return rc;
-		if (sources[v].owner && x->updated[v])
+		if (sources[v].owner && x->updated[v] && value->role != QAT_ROLE_STATE)
 			return qat_fail(QAT_EINVAL, "%s: another's, but to be written",
 					value->name);
 	}

@@ -49,6 +49,10 @@ int qat_results_print(qat_results *r, FILE *out, const char *list);
 /* All rows of a list as a table in Markdown; nothing where there are none. */
 void qat_results_markdown(const qat_results *r, FILE *out, const char *list);
 
+/* The same for rows of `prompt`, `state`, `text`: every prompt once, and below it what the
+ * states wrote. */
+int qat_results_print_texts(qat_results *r, FILE *out, const char *list);
+
 /* --- events.jsonl --- */
 
 /* Opens the file to append to it. */

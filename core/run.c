@@ -184,6 +184,7 @@ static int run_step(qat_step *s, int64_t index, const qat_run_options *o)
 		qat_trackers_results(s->trackers, s->results, index);
 	qat_results_print(s->results, stdout, "evaluations");
 	qat_results_print(s->results, stdout, "comparisons");
+	qat_results_print_texts(s->results, stdout, "generations");
 	fflush(stdout);
 	return rc;
 }

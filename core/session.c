@@ -32,6 +32,17 @@ static int is_training(const qat_session *x)
 	return x->spec.mode == QAT_SESSION_TRAIN;
 }
 
+static int is_generating(const qat_session *x)
+{
+	return x->spec.mode == QAT_SESSION_GENERATE;
+}
+
+/* Parameters are f32 that are trained, here or by whom they are shared with. */
+static int has_masters(const qat_session *x)
+{
+	return is_training(x) || (x->shared && has_masters(x->shared));
+}
+
 static int build_model(qat_session *x, qat_outputs *out)
 {
 	const qat_model *m = x->state->model.vtable;
@@ -43,11 +54,15 @@ static int build_model(qat_session *x, qat_outputs *out)
 		return qat_fail(QAT_ENOMEM, "session: out of memory");
 	x->model->find_param = find_param;
 	x->model->context = (void *)x->state;
+	x->model->cache = is_generating(x) ? x->spec.context : 0;
 	out->size = sizeof *out;
 	rc = m->build(x->state->model.self, x->model, out);
 	if (!rc)
 		rc = x->model->error;
-	return rc ? rc : qat_ir_loss(x->model, &x->loss, out, x->spec.logits != 0);
+	if (rc)
+		return rc;
+	return is_generating(x) ? qat_generation_head(x, out)
+				: qat_ir_loss(x->model, &x->loss, out, x->spec.logits != 0);
 }
 
 static int prepare_how(const qat_session *x)
@@ -58,7 +73,7 @@ static int prepare_how(const qat_session *x)
 
 static int build_graph(qat_session *x)
 {
-	const int masters = is_training(x) || x->shared;
+	const int masters = has_masters(x);
 	qat_outputs out = { 0 };
 	int rc = build_model(x, &out);
 
@@ -136,7 +151,8 @@ int64_t qat_session_find(const qat_session *x, const char *name)
 	const qat_graph *g = &qat_exec_graph(x->exec)->graph;
 
 	for (int64_t v = 0; v < g->n_values; v++)
-		if (g->values[v]->role == QAT_ROLE_PARAM && !strcmp(g->values[v]->name, name))
+		if ((g->values[v]->role == QAT_ROLE_PARAM || g->values[v]->role == QAT_ROLE_STATE) &&
+		    g->values[v]->name && !strcmp(g->values[v]->name, name))
 			return qat_exec_binding(x->exec, v).memory ? v : QAT_NONE;
 	return QAT_NONE;
 }
@@ -147,12 +163,14 @@ static int find_source(void *context, const qat_value *v, qat_source *out)
 	reader *read;
 	const qat_param_state *p;
 
-	out->fill = fill;
 	out->value = x->shared ? qat_session_find(x->shared, v->name) : QAT_NONE;
 	if (out->value != QAT_NONE) {
 		out->owner = x->shared->exec;
 		return QAT_OK;
 	}
+	if (v->role == QAT_ROLE_STATE)		/* begins as zeros */
+		return QAT_OK;
+	out->fill = fill;
 	p = split_name(x->state, v->name, &read);
 	if (!p)		/* a static range */
 		return qat_state_range(x->state, v->name, qat_value_bytes(v), &out->data);
@@ -215,15 +233,16 @@ static int keep_values(const qat_session *x, int64_t **out, int64_t *count)
 static int check_spec(const qat_session *x)
 {
 	const int64_t context = x->state->info.context;
+	const int64_t length = is_generating(x) ? x->spec.context : x->spec.length;
 	int64_t n;
 
-	if (x->spec.batch < 1 || x->spec.length < 1 ||
-	    __builtin_mul_overflow(x->spec.batch, x->spec.length, &n) || n > INT32_MAX / 4)
+	if (x->spec.batch < 1 || x->spec.length < 1 || length < x->spec.length ||
+	    __builtin_mul_overflow(x->spec.batch, length, &n) || n > INT32_MAX / 4)
 		return qat_fail(QAT_EINVAL, "batch %lld x length %lld is out of reach",
-				(long long)x->spec.batch, (long long)x->spec.length);
-	if (context && x->spec.length > context)
+				(long long)x->spec.batch, (long long)length);
+	if (context && length > context)
 		return qat_fail(QAT_EINVAL, "sequences of length %lld are longer than the model's "
-				"context of %lld: set a smaller length", (long long)x->spec.length,
+				"context of %lld: set a smaller length", (long long)length,
 				(long long)context);
 	return QAT_OK;
 }
@@ -331,8 +350,8 @@ static int check_observed(const qat_session *x)
 			"range: leave the step out, or make an input's scheme static");
 }
 
-int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
-			const qat_session_spec *spec, int explain)
+int qat_session_predict_one(qat_plan_size *out, const char **range, qat_context *c,
+			    const qat_session_spec *spec, int explain)
 {
 	int64_t *keep = NULL, n_keep = 0;
 	qat_session *x;
@@ -352,8 +371,16 @@ int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
 	return rc;
 }
 
-int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
-		     qat_session *share)
+int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
+			const qat_session_spec *spec, int explain)
+{
+	return spec->mode == QAT_SESSION_GENERATE
+	     ? qat_generation_predict(out, range, c, spec, explain)
+	     : qat_session_predict_one(out, range, c, spec, explain);
+}
+
+int qat_session_open_one(qat_session **out, qat_context *c, const qat_session_spec *spec,
+			 qat_session *share)
 {
 	qat_session *x;
 	int rc = session_new(&x, c, spec);
@@ -371,10 +398,18 @@ int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *
 	return rc;
 }
 
+int qat_session_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
+		     qat_session *share)
+{
+	return spec->mode == QAT_SESSION_GENERATE ? qat_generation_open(out, c, spec, share)
+						  : qat_session_open_one(out, c, spec, share);
+}
+
 void qat_session_close(qat_session *x)
 {
 	if (!x)
 		return;
+	qat_generation_free(x->generation);
 	qat_exec_free(x->exec);
 	free(x->trained);
 	qat_ir_free(x->ir);
@@ -397,6 +432,8 @@ int64_t qat_session_vocabulary(const qat_session *x)
 void qat_session_size(const qat_session *x, qat_plan_size *out)
 {
 	qat_exec_size(x->exec, out);
+	if (x->generation)
+		qat_generation_size(x, out);
 }
 
 /* ---- running ---- */
@@ -506,6 +543,8 @@ int qat_session_forward(qat_session *x, const qat_batch *b)
 	/* There a backend may compute gradients of the loss along with it. */
 	if (is_training(x))
 		return qat_fail(QAT_EINVAL, "session: opened for training: share it to evaluate");
+	if (is_generating(x))
+		return qat_fail(QAT_EINVAL, "session: opened for generation: append to it");
 	rc = forward(x, b, &rt);
 	return rc ? rc : read_outputs(x, b);
 }

@@ -14,6 +14,8 @@ void qat_session_close(qat_session *x);
 qat_context *qat_session_context(const qat_session *x);
 int64_t qat_session_vocabulary(const qat_session *x);
 int qat_session_forward(qat_session *x, const qat_batch *b);
+int qat_session_append(qat_session *x, const int32_t *tokens, int64_t count, float *logits);
+int qat_session_restart(qat_session *x);
 int qat_session_logits(qat_session *x, float *out);
 int qat_session_backward(qat_session *x, const qat_batch *b);
 int qat_session_norm(qat_session *x, double *out);

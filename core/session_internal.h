@@ -18,9 +18,26 @@ struct qat_session {
 	qat_exec *exec;
 	int64_t *selected;
 	int prologue_done;
+	struct qat_generation *generation;	/* mode GENERATE */
 };
 
-/* Value of the parameter of that name, if this session has it in memory; else QAT_NONE. */
+/* One graph of a session; qat_session_open and qat_session_predict make all. */
+int qat_session_open_one(qat_session **out, qat_context *c, const qat_session_spec *spec,
+			 qat_session *share);
+int qat_session_predict_one(qat_plan_size *out, const char **range, qat_context *c,
+			    const qat_session_spec *spec, int explain);
+
+/* session_generate.c: the graphs of a session of mode GENERATE. */
+int qat_generation_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
+			qat_session *share);
+int qat_generation_predict(qat_plan_size *out, const char **range, qat_context *c,
+			   const qat_session_spec *spec, int explain);
+void qat_generation_size(const qat_session *x, qat_plan_size *out);
+void qat_generation_free(struct qat_generation *g);
+/* What comes after the model's network: logits, or nothing where a prompt is read. */
+int qat_generation_head(qat_session *x, const qat_outputs *out);
+
+/* Value of the parameter or cache of that name, if this session has it in memory; else QAT_NONE. */
 int64_t qat_session_find(const qat_session *x, const char *name);
 
 #endif

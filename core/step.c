@@ -231,4 +231,7 @@ const qat_session_api qat_step_api = {
 	.row_number = qat_row_number, .row_get = qat_row_get, .event = step_event,
 	.remember = step_remember, .recall = step_recall, .dump = qat_step_dump,
 	.path_check = qat_step_path_check, .save_check = qat_step_save_check,
+	.append = qat_session_append, .restart = qat_session_restart,
+	.encode = qat_step_encode, .decode = qat_step_decode, .text_free = free,
+	.special_tokens = qat_step_special_tokens, .context = qat_step_context,
 };

@@ -18,4 +18,11 @@ int64_t qat_step_data_count(const qat_data *d);
 int64_t qat_step_data_length(const qat_data *d);
 int qat_step_data_get(const qat_data *d, int64_t i, int32_t *tokens, int32_t *labels);
 
+/* As its encode, decode, special_tokens, context: step_text.c. */
+int qat_step_encode(qat_step *s, int32_t **out, int64_t *count, const char *text, int64_t bytes);
+int qat_step_decode(qat_step *s, char **out, int64_t *bytes, const int32_t *ids, int64_t count,
+		    int special);
+int64_t qat_step_special_tokens(qat_step *s, int which, int32_t *out, int64_t room);
+int64_t qat_step_context(qat_step *s);
+
 #endif

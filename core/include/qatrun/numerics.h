@@ -396,7 +396,8 @@ enum {
 	QAT_RANDOM_ROUND    = 2,	/* stochastic rounding */
 	QAT_RANDOM_SHUFFLE  = 3,	/* order of training sequences */
 	QAT_RANDOM_DROPOUT  = 4,
-	QAT_RANDOM_SELECT   = 5		/* random precision */
+	QAT_RANDOM_SELECT   = 5,	/* random precision */
+	QAT_RANDOM_SAMPLE   = 6		/* the next token: element its place, sequence the prompt */
 };
 
 /* Four words for a counter: element / 4, sequence (or optimizer step), and

@@ -18,7 +18,8 @@ typedef struct qat_row qat_row;			/* one object in results.json */
 enum {
 	QAT_SESSION_EVALUATE  = 1,	/* forward only */
 	QAT_SESSION_TRAIN     = 2,	/* forward, backward, update */
-	QAT_SESSION_CALIBRATE = 3	/* forward, with the ranges of inputs observed */
+	QAT_SESSION_CALIBRATE = 3,	/* forward, with the ranges of inputs observed */
+	QAT_SESSION_GENERATE  = 4	/* append() alone: keys and values stay between calls */
 };
 
 typedef struct qat_session_spec {
@@ -31,6 +32,8 @@ typedef struct qat_session_spec {
 	int64_t logits;			/* EVALUATE: 1 if logits() will be called */
 	const qat_instance *optimizer;	/* TRAIN; NULL: gradients only, no updates */
 	int64_t steps;			/* TRAIN: in all, for schemes that change over time */
+	int64_t context;		/* GENERATE: tokens that a sequence may reach; length is
+					 * how many of a prompt run at once */
 } qat_session_spec;
 
 typedef struct qat_task {
@@ -141,6 +144,30 @@ typedef struct qat_session_api {
 	/* The same for save: also that the format can hold the state, and that nothing is
 	 * there but what --force replaces. */
 	int (*save_check)(qat_step *s, const char *state, const char *path, const char *format);
+
+	/* --- generation: sessions of mode GENERATE --- */
+	/* `count` more tokens of each sequence, [batch, count], and the logits after the
+	 * last, [batch, V] f32; logits NULL: not wanted. They have the bits that a forward
+	 * pass over the whole sequence gives, unless an input's dynamic range is that of all
+	 * tokens together: then what runs at once matters. */
+	int (*append)(qat_session *x, const int32_t *tokens, int64_t count, float *logits);
+	/* New sequences begin. */
+	int (*restart)(qat_session *x);
+
+	/* --- text: as the run's tokenizer has it --- */
+	/* Free both with text_free. Added tokens in the text are recognised. */
+	int (*encode)(qat_step *s, int32_t **out, int64_t *count, const char *text,
+		      int64_t bytes);
+	/* UTF-8 whatever the ids are, U+FFFD for what is none and for NUL; a NUL ends it.
+	 * special: 0 leaves out the tokens that the tokenizer marks as special. */
+	int (*decode)(qat_step *s, char **out, int64_t *bytes, const int32_t *ids, int64_t count,
+		      int special);
+	void (*text_free)(void *memory);
+	/* Ids of QAT_TOKEN_BOS or QAT_TOKEN_EOS, as the model's configuration says, else its
+	 * tokenizer: at most `room` of them into out. Returns how many. */
+	int64_t (*special_tokens)(qat_step *s, int which, int32_t *out, int64_t room);
+	/* Tokens of the longest sequence of the model, 0: unlimited. Negative: an error. */
+	int64_t (*context)(qat_step *s);
 } qat_session_api;
 
 #endif
