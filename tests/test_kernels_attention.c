@@ -215,10 +215,76 @@ static void attention(const qat_kernels *kn)
 	}
 }
 
+/* `count` queries of sequence b from position `at` on, with k and v as a cache. */
+static void run_cached(const qat_kernels *kn, const problem *p, int64_t b, int64_t at,
+		       int64_t count, void *out, float *lse)
+{
+	const sizes *s = p->s;
+	const int64_t bytes = qat_dtype_bytes(s->dtype), row = b * s->length;
+	qat_attention_args a = {
+		.batch = 1, .length = count, .heads = s->heads, .kv_heads = s->kv,
+		.head_dim = s->d, .causal = 1, .window = s->window,
+		.scale = 1.0 / sqrt((double)s->d), .dtype = s->dtype,
+		.q = (char *)p->q.typed + (row + at) * p->q.ld * bytes,
+		.k = (char *)p->k.typed + row * p->k.ld * bytes,
+		.v = (char *)p->v.typed + row * p->v.ld * bytes,
+		.ldq = p->q.ld, .ldk = p->k.ld, .ldv = p->v.ld, .out = out, .ldo = p->out.ld,
+		.lse = lse, .cache_rows = s->length, .position = at, .cache_dtype = s->dtype,
+	};
+	const int64_t room = kn->attention->workspace(&a);
+
+	a.workspace = guarded(room);
+	kn->attention->run(&a);
+	check_guard(a.workspace, (room + 63) / 64 * 64);
+	free(a.workspace);
+}
+
+/* Queries one by one, and in pieces: the bits of all at once. */
+static void cached(const qat_kernels *kn)
+{
+	static const int64_t pieces[] = { 1, 2, 7, 48 };
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		const sizes *s = &cases[i];
+		const int64_t bytes = qat_dtype_bytes(s->dtype);
+		problem p;
+
+		if (!s->causal)
+			continue;
+		test_seed = i + 1;
+		problem_init(&p, s);
+		run(kn, &p);
+		for (int64_t k = 0; k < s->batch * s->length * 4; k++) {
+			const int64_t b = k / 4 / s->length, at = k / 4 % s->length;
+			const int64_t left = s->length - at;
+			const int64_t n = pieces[k % 4] < left ? pieces[k % 4] : left;
+			const int64_t from = b * s->length + at, wide = s->heads * s->d * bytes;
+			char *out = calloc((size_t)(n * p.out.ld), (size_t)bytes);
+			float *lse = calloc((size_t)(n * s->heads), sizeof *lse);
+
+			run_cached(kn, &p, b, at, n, out, lse);
+			ck_assert_mem_eq(lse, p.lse + from * s->heads,
+					 (size_t)(n * s->heads) * sizeof *lse);
+			for (int64_t t = 0; t < n; t++)
+				ck_assert_mem_eq(out + t * p.out.ld * bytes, (char *)p.out.typed +
+						 (from + t) * p.out.ld * bytes, (size_t)wide);
+			free(out);
+			free(lse);
+		}
+		problem_free(&p);
+	}
+}
+
+START_TEST(bits_with_a_cache)
+{
+	each_isa(cached);
+}
+END_TEST
+
 START_TEST(attention_and_its_gradient)
 {
 	each_isa(attention);
 }
 END_TEST
 
-RUN_TESTS("kernels_attention", attention_and_its_gradient)
+RUN_TESTS("kernels_attention", attention_and_its_gradient, bits_with_a_cache)

@@ -96,10 +96,10 @@ refuse "prompt 2 has 3 tokens.*context of 64" \
 	'{task: generate, of: [base], prompts: ["a", "abc"], max_new_tokens: 62}'
 refuse "prompt 1 is empty" '{task: generate, of: [base], prompts: [""]}'
 refuse "nothing to go on from" '{task: generate, of: [base]}'
-refuse "no BOS token" '{task: generate, of: [base], prompts: ["a"], add_bos: true}'
+refuse "has a BOS token" '{task: generate, of: [base], prompts: ["a"], add_bos: true}'
 refuse "missing.txt" '{task: generate, of: [base], file: missing.txt}'
 refuse "stop: an empty text" '{task: generate, of: [base], prompts: ["a"], stop: [""]}'
 refuse "temperature" '{task: generate, of: [base], prompts: ["a"], temperature: -1}'
 refuse "results.json" \
-	'{task: generate, of: [base], prompts: ["a"], dump: {path: results.json}}'
+	'{task: generate, of: [base], prompts: ["a"], max_new_tokens: 4, dump: {path: results.json}}'
 finish

@@ -117,11 +117,27 @@ gradients() {
 	rm -rf "${work:?}/$1-gradients"
 }
 
+# continued NAME MODEL: greedy continuations, id by id
+continued() {
+	ours "$1" "$2" "files: [\"$shakespeare\"], length: 8, limit: 1" "task: generate, of: [base],
+	    prompts: [\"First Citizen:\", \"The king\"], max_new_tokens: 24,
+	    dump: {path: ids.safetensors}" || return
+	if py generate.py "$2" "$work/$1" >"$work/said"; then
+		echo "$1: $(wc -l <"$work/said") greedy continuations: ok"
+	else
+		echo "$1: FAIL"
+		cat "$work/said" "$work/stderr"
+		failed=$((failed + 1))
+	fi
+	rm -rf "${work:?}/$1"
+}
+
 shakespeare=$DATA/tinyshakespeare.txt
 [ -d "$REF/models" ] || py make_models.py "$REF/models" --text "$shakespeare" || exit 99
 for m in gpt2 gpt2-hub llama llama-sharded llama-tied; do
 	said $m "$REF/models/$m" "$shakespeare" 32 8 "tokens, logits, nll" $m.dump.safetensors
 	gradients $m "$REF/models/$m" "$shakespeare" 32 8 $m.dump.safetensors
+	continued $m.continued "$REF/models/$m"
 	ids $m.edges "$REF/models/$m" "$REF/models/edges.txt"
 	ids $m.tinyshakespeare "$REF/models/$m" "$shakespeare"
 	for part in valid test; do
@@ -131,6 +147,7 @@ done
 
 if [ -n "${SMOLLM2:-}" ]; then
 	ids smollm2.edges "$SMOLLM2" "$REF/models/edges.txt"
+	continued smollm2.continued "$SMOLLM2"
 	ids smollm2.tinyshakespeare "$SMOLLM2" "$shakespeare"
 	ids smollm2.valid "$SMOLLM2" "$DATA/wikitext-2/valid.txt"
 	ids smollm2.test "$SMOLLM2" "$DATA/wikitext-2/test.txt"
