@@ -151,7 +151,8 @@ int64_t qat_session_find(const qat_session *x, const char *name)
 	const qat_graph *g = &qat_exec_graph(x->exec)->graph;
 
 	for (int64_t v = 0; v < g->n_values; v++)
-		if ((g->values[v]->role == QAT_ROLE_PARAM || g->values[v]->role == QAT_ROLE_STATE) &&
+		if ((g->values[v]->role == QAT_ROLE_PARAM ||
+		     g->values[v]->role == QAT_ROLE_STATE) &&
 		    g->values[v]->name && !strcmp(g->values[v]->name, name))
 			return qat_exec_binding(x->exec, v).memory ? v : QAT_NONE;
 	return QAT_NONE;

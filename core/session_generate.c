@@ -163,9 +163,9 @@ static int take_tokens(qat_session *x, const int32_t *tokens, int64_t count)
 	const int64_t context = x->spec.context, v = x->state->info.vocabulary;
 
 	if (count < 1 || count > context - g->position)
-		return qat_fail(QAT_EINVAL, "session: %lld tokens after %lld are more than the %lld "
-				"that it was opened for", (long long)count, (long long)g->position,
-				(long long)context);
+		return qat_fail(QAT_EINVAL, "session: %lld tokens after %lld are more than the "
+				"%lld that it was opened for", (long long)count,
+				(long long)g->position, (long long)context);
 	for (int64_t i = 0; i < x->spec.batch * count; i++) {
 		if (tokens[i] < 0 || tokens[i] >= v)
 			return qat_fail(QAT_EINVAL, "token %d is outside the model's vocabulary of "

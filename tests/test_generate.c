@@ -127,7 +127,7 @@ static void expect(const float *logits, const float *want, int t, const char *wh
 			const float y = want[(b * LENGTH + t) * VOCABULARY + i];
 
 			ck_assert_msg(!memcmp(&x, &y, sizeof x),
-				      "%s: token %d of sequence %d: logit %d is %.9g, not %.9g", what,
+				      "%s: token %d, sequence %d: logit %d is %.9g, not %.9g", what,
 				      t, b, i, (double)x, (double)y);
 		}
 }
@@ -159,8 +159,8 @@ static void check_cut(const qat_session_spec *of, const float *want, int prompt,
 	qat_session_close(x);
 }
 
-static void check_kinds(const char *model, const char *backend, const char *precision, int threads,
-			size_t first)
+static void check_kinds(const char *model, const char *backend, const char *precision,
+			int threads, size_t first)
 {
 	start(model, backend, precision, threads);
 	make_codes();

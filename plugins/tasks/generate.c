@@ -72,10 +72,11 @@ static int check_lengths(const generate_options *o, qat_step *s, const qat_promp
 		return (int)context;
 	for (int64_t i = 0; context && i < p->count; i++)
 		if (p->at[i].count > context - o->max_new_tokens)
-			return qat_fail(QAT_EINVAL, "prompt %lld has %lld tokens: with max_new_tokens "
-					"%lld that is more than the model's context of %lld: shorten "
-					"one of them", (long long)i + 1, (long long)p->at[i].count,
-					(long long)o->max_new_tokens, (long long)context);
+			return qat_fail(QAT_EINVAL, "prompt %lld has %lld tokens: with "
+					"max_new_tokens %lld that is more than the model's context "
+					"of %lld: shorten one of them", (long long)i + 1,
+					(long long)p->at[i].count, (long long)o->max_new_tokens,
+					(long long)context);
 	return QAT_OK;
 }
 
