@@ -10,6 +10,7 @@
 #include <qatrun/quantizer.h>
 
 #include "error.h"
+#include "fetch.h"
 #include "option.h"
 #include "plugin.h"
 
@@ -96,15 +97,15 @@ const char *qat_context_folder(qat_context *c, const char *state)
 static int open_base(qat_context *c, qat_state **out)
 {
 	const qat_pipeline_model *m = &c->p->model;
-	int rc;
+	int rc = QAT_OK;
 
-	if (m->random || m->path) {
-		rc = m->path ? qat_state_open(out, "base", m->path)
-			     : qat_state_random(out, "base", &m->instance, (uint64_t)c->p->seed);
-		return rc ? qat_yaml_fail(m->node, rc, "%s", qat_error()) : QAT_OK;
-	}
-	return qat_yaml_fail(m->node, QAT_ENOTSUP, "downloads from a hub are not built in: fetch "
-			     "%s and give its folder as path", m->hub ? m->hub : "the model");
+	c->base_path = m->path;
+	if (!m->random && !m->path)
+		rc = qat_fetch(&c->base_path, &c->base_revision, m, c->quiet, c->arena);
+	if (!rc)
+		rc = m->random ? qat_state_random(out, "base", &m->instance, (uint64_t)c->p->seed)
+			       : qat_state_open(out, "base", c->base_path);
+	return rc ? qat_yaml_fail(m->node, rc, "%s", qat_error()) : QAT_OK;
 }
 
 int qat_context_state(qat_context *c, const qat_state **out, const char *name)
@@ -178,7 +179,7 @@ int qat_context_tokenizer(qat_context *c)
 	const qat_interface *i;
 	const void *vtable;
 	const qat_state *base;
-	const char *where = m->tokenizer_file ? m->tokenizer_file : m->path;
+	const char *where;
 	char name[65] = "";
 	int rc;
 
@@ -187,6 +188,7 @@ int qat_context_tokenizer(qat_context *c)
 	rc = qat_context_state(c, &base, "base");
 	if (rc)
 		return rc;
+	where = m->tokenizer_file ? m->tokenizer_file : c->base_path;
 	c->tokenizer_doc = base->docs[QAT_DOC_TOKENIZER];
 	if (m->tokenizer_file) {
 		rc = read_file(&c->tokenizer_json, &c->tokenizer_doc.length, m->tokenizer_file);

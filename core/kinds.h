@@ -14,6 +14,7 @@
 #include <qatrun/optimizer.h>
 #include <qatrun/plugin.h>
 #include <qatrun/quantizer.h>
+#include <qatrun/source.h>
 #include <qatrun/task.h>
 #include <qatrun/tokenizer.h>
 #include <qatrun/tracker.h>

@@ -310,15 +310,29 @@ static void on_signal(int number)
 	stops = 1;
 }
 
+static const struct { int number; void (*handler)(int); } caught[] = {
+	{ SIGPIPE, SIG_IGN },		/* a reader that leaves does not end a run */
+	{ SIGXFSZ, SIG_IGN },		/* a file too large is an error of the write */
+	{ SIGINT, on_signal },
+	{ SIGTERM, on_signal }
+};
+
+static struct sigaction before[sizeof caught / sizeof *caught];
+
 void qat_signals_catch(void)
 {
-	struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) {
+		struct sigaction a = { .sa_handler = caught[i].handler, .sa_flags = SA_RESTART };
 
-	sigemptyset(&a.sa_mask);
-	signal(SIGPIPE, SIG_IGN);	/* a reader that leaves does not end a run */
-	signal(SIGXFSZ, SIG_IGN);	/* a file too large is an error of the write */
-	sigaction(SIGINT, &a, NULL);
-	sigaction(SIGTERM, &a, NULL);
+		sigemptyset(&a.sa_mask);
+		sigaction(caught[i].number, &a, &before[i]);
+	}
+}
+
+void qat_signals_restore(void)
+{
+	for (size_t i = 0; i < sizeof caught / sizeof *caught; i++)
+		sigaction(caught[i].number, &before[i], NULL);
 }
 
 int qat_stopped(void)

@@ -32,6 +32,10 @@ int qat_output_store(const qat_output *o, const qat_yaml_node *root);
 /* From here on SIGINT and SIGTERM ask to stop; the second SIGINT ends the process. */
 void qat_signals_catch(void);
 
+/* The signals do again what they did before qat_signals_catch; a wish that came meanwhile
+ * stays. */
+void qat_signals_restore(void);
+
 /* 1 once a signal asked to stop. */
 int qat_stopped(void);
 

@@ -14,7 +14,7 @@
 
 #include <qatrun/abi.h>
 
-enum { QAT_KINDS = QAT_KIND_COLLECTIVE + 1 };
+enum { QAT_KINDS = QAT_KIND_SOURCE + 1 };
 
 /* "quantizer"; NULL of a number that is no kind. */
 const char *qat_kind_name(uint32_t kind);

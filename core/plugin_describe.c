@@ -19,7 +19,8 @@ static const char *const kind_names[QAT_KINDS] = {
 	[QAT_KIND_ADAPTER] = "adapter",
 	[QAT_KIND_TASK] = "task",
 	[QAT_KIND_TRACKER] = "tracker",
-	[QAT_KIND_COLLECTIVE] = "collective"
+	[QAT_KIND_COLLECTIVE] = "collective",
+	[QAT_KIND_SOURCE] = "source"
 };
 
 /* Bytes of the vtable; 0: this core has no use for the kind yet. */
@@ -32,7 +33,8 @@ static const size_t vtable_sizes[QAT_KINDS] = {
 	[QAT_KIND_TOKENIZER] = sizeof(qat_tokenizer),
 	[QAT_KIND_OPTIMIZER] = sizeof(qat_optimizer),
 	[QAT_KIND_TASK] = sizeof(qat_task),
-	[QAT_KIND_TRACKER] = sizeof(qat_tracker)
+	[QAT_KIND_TRACKER] = sizeof(qat_tracker),
+	[QAT_KIND_SOURCE] = sizeof(qat_model_source)
 };
 
 #define NEEDS(kind_, type_, member_) { kind_, offsetof(type_, member_), #member_ }
@@ -80,7 +82,10 @@ static const struct needed {
 	NEEDS(QAT_KIND_TASK, qat_task, run),
 	NEEDS(QAT_KIND_TRACKER, qat_tracker, open),
 	NEEDS(QAT_KIND_TRACKER, qat_tracker, scalar),
-	NEEDS(QAT_KIND_TRACKER, qat_tracker, close)
+	NEEDS(QAT_KIND_TRACKER, qat_tracker, close),
+	NEEDS(QAT_KIND_SOURCE, qat_model_source, probe),
+	NEEDS(QAT_KIND_SOURCE, qat_model_source, fetch),
+	NEEDS(QAT_KIND_SOURCE, qat_model_source, release)
 };
 
 const char *qat_kind_name(uint32_t kind)

@@ -98,23 +98,28 @@ static int width(void)
 	return !ioctl(STDERR_FILENO, TIOCGWINSZ, &w) && w.ws_col > 1 ? w.ws_col - 1 : 79;
 }
 
-void qat_progress_show(const struct qat_progress *p)
+/* Seconds since the first call. */
+static double advance(double now, int64_t done, int64_t tokens)
 {
-	double now = seconds(), elapsed;
-	char text[LINE];
-
 	if (!line.calls++) {
 		line.began = now;
-		line.done = p->done;
-		line.tokens = p->tokens;
+		line.done = done;
+		line.tokens = tokens;
 	}
-	elapsed = now - line.began;
-	if (elapsed > 0 && p->tokens > line.tokens)
-		line.rate = (double)(p->tokens - line.tokens) / elapsed;
+	return now - line.began;
+}
+
+/* Whether a line is due; counts it as shown. */
+static int due(double now)
+{
 	if (line.quiet || now - line.shown < (line.terminal ? 0.1 : LINE_SECONDS))
-		return;
+		return 0;
 	line.shown = now;
-	compose(text, sizeof text, p, elapsed);
+	return 1;
+}
+
+static void draw(const char *text)
+{
 	if (!line.terminal) {
 		qat_log(QAT_LOG_INFO, "%s", text);
 		return;
@@ -122,6 +127,37 @@ void qat_progress_show(const struct qat_progress *p)
 	fprintf(stderr, "\r\033[K%.*s", width(), text);
 	fflush(stderr);
 	line.drawn = 1;
+}
+
+void qat_progress_show(const struct qat_progress *p)
+{
+	const double now = seconds(), elapsed = advance(now, p->done, p->tokens);
+	char text[LINE];
+
+	if (elapsed > 0 && p->tokens > line.tokens)
+		line.rate = (double)(p->tokens - line.tokens) / elapsed;
+	if (!due(now))
+		return;
+	compose(text, sizeof text, p, elapsed);
+	draw(text);
+}
+
+void qat_progress_bytes(const char *what, int64_t done, int64_t total)
+{
+	const double now = seconds(), elapsed = advance(now, done, 0), mib = 1.0 / (1 << 20);
+	const double rate = elapsed > 0 ? (double)(done - line.done) / elapsed : 0;
+	char text[LINE];
+	int n;
+
+	if (!due(now))
+		return;
+	n = snprintf(text, sizeof text, "%s %.100s  %.1f", line.what, what, mib * (double)done);
+	if (total > 0)
+		n += snprintf(text + n, sizeof text - (size_t)n, "/%.1f", mib * (double)total);
+	n += snprintf(text + n, sizeof text - (size_t)n, " MiB, %.1f MiB/s", mib * rate);
+	if (total > 0 && rate > 0)
+		left_text(text + n, sizeof text - (size_t)n, (double)(total - done) / rate);
+	draw(text);
 }
 
 /* --- memory --- */

@@ -16,6 +16,9 @@ void qat_progress_begin(const char *what, int quiet);
 /* Shows how far it is; draws ten times a second at most. */
 void qat_progress_show(const struct qat_progress *p);
 
+/* Shows bytes of a whole, and what is under way: for files, in place of show. */
+void qat_progress_bytes(const char *what, int64_t done, int64_t total);
+
 /* Clears the line. */
 void qat_progress_end(void);
 

@@ -264,6 +264,18 @@ static int run_all(qat_step *s, const qat_run_options *o)
 	return rc;
 }
 
+/* The run's own pipeline.yaml says which commit was fetched, not a branch that moves on. */
+static int pin_revision(qat_pipeline *p, const qat_context *c)
+{
+	qat_yaml_node *at = qat_yaml_get(qat_yaml_root(p->doc), "model");
+	qat_yaml_node *revision;
+
+	if (!c->base_revision)
+		return QAT_OK;
+	revision = qat_yaml_scalar_new(p->doc, "%s", c->base_revision);
+	return revision ? qat_yaml_map_set(at, "revision", revision) : QAT_ENOMEM;
+}
+
 int qat_services_start(void)
 {
 	const int rc = qat_host_service_set("graph", &qat_ir_api);
@@ -280,8 +292,14 @@ int qat_run(qat_pipeline *p, const qat_run_options *o)
 	if (!rc) {
 		s.context = c;
 		c->step = &s;
-		rc = check_all(&s);
+		c->quiet = o->quiet;
+		if (p->model.hub && !o->check && !o->explain)
+			rc = qat_output_check(p->output, o->force);
 	}
+	if (!rc)
+		rc = check_all(&s);
+	if (!rc)
+		rc = pin_revision(p, c);
 	if (!rc && (o->check || o->explain))
 		print_plan(p, c);
 	if (!rc)

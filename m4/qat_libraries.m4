@@ -27,6 +27,10 @@ AC_DEFUN([QAT_LIBRARIES], [
   AS_IF([test $qat_utf8proc = yes], [UTF8PROC_CFLAGS="$UTF8PROC_CFLAGS -DHAVE_UTF8PROC"])
   QAT_COMPONENT([utf8proc], [$qat_utf8proc], [NFC in tokenizers; only below U+0300 without])
 
+  PKG_CHECK_MODULES([CURL], [libcurl >= 7.66], [qat_curl=yes], [qat_curl=no])
+  AM_CONDITIONAL([HAVE_CURL], [test $qat_curl = yes])
+  QAT_COMPONENT([libcurl], [$qat_curl], [downloads models from the hub; local files only without])
+
   # Debian's package has no .pc file.
   DNNL_LIBS=
   AC_CHECK_HEADER([dnnl.h],

@@ -53,7 +53,8 @@ enum {
 	QAT_KIND_ADAPTER    = 8,
 	QAT_KIND_TASK       = 9,
 	QAT_KIND_TRACKER    = 10,
-	QAT_KIND_COLLECTIVE = 11
+	QAT_KIND_COLLECTIVE = 11,
+	QAT_KIND_SOURCE     = 12
 };
 
 struct qat_option;
