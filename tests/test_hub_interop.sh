@@ -40,9 +40,10 @@ gets good/tiny
 again good/shards 'revision: v1.0'
 : >log
 peer cached
-asked 0 .
+asked 0 resolve
 peer asked
-asked 0 'GET'
+asked 0 'GET .*resolve'
+asked 0 cdn
 gone home/hub/models--good--*/blobs/*.incomplete
 
 # theirs, then ours
