@@ -14,6 +14,7 @@
 struct search {
 	const char *name;
 	const qat_model_source *found;
+	int asked;			/* sources */
 };
 
 static int take_first(void *context, const qat_interface *i, const void *vtable)
@@ -22,6 +23,7 @@ static int take_first(void *context, const qat_interface *i, const void *vtable)
 	const qat_model_source *source = vtable;
 
 	(void)i;
+	s->asked++;
 	if (!source->probe(NULL, s->name))
 		return 0;
 	s->found = source;
@@ -94,6 +96,9 @@ int qat_fetch(const char **path, const char **revision, const qat_pipeline_model
 
 	if (rc < 0)
 		return rc;
+	if (!s.found && s.asked)
+		return qat_fail(QAT_ENOTFOUND, "%s is no path here, and no name that a model can be "
+				"downloaded by: write owner/name", m->hub);
 	if (!s.found)
 		return qat_fail(QAT_ENOTFOUND, "%s is no path here, and no plugin that could "
 				"download it is installed: the source plugins are built where "
