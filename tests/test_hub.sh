@@ -97,7 +97,7 @@ asked 1 'HEAD .*/config.json'
 HF_ENDPOINT=http://127.0.0.1:9 again good/tiny
 grep -q 'uses what is in the cache, commit 0123456789ab' stderr || fail "no warning: $(cat stderr)"
 anew
-HF_ENDPOINT=http://127.0.0.1:9 says_again 'http://127.0.0.1:9: ' good/tiny
+HF_ENDPOINT=http://127.0.0.1:9 says_again 'cannot be downloaded: http://127.0.0.1:9: ' good/tiny
 
 # revisions, places, an existing path
 gets good/tiny 'revision: refs/pr/1'
@@ -166,7 +166,7 @@ says 'trouble (500 for the list of files): try again later' trouble/tiny
 asked 5 .
 says 'too many requests (429): try again in 3600 seconds' patience/tiny
 asked 1 .
-says 'the connection ends\|transfer closed' drip/tiny
+says 'drip/tiny: model.safetensors: .*transfer closed' drip/tiny
 there home/hub/models--drip--tiny/blobs/"$tag".incomplete
 says 'no JSON.*is HF_ENDPOINT right' html/tiny
 says 'no JSON' list/tiny

@@ -171,6 +171,8 @@ static int attempt(download *d, int *again, hub_reply *reply, const char *url)
 	d->begun = 0;
 	rc = hub_http_ask(reply, r->http, url, d->have, take, d);
 	*again = reply->transient && (!rc || rc == QAT_EIO);
+	if (rc && *again)
+		return qat_fail(rc, "%s: %s: %s", r->name, d->job->name, qat_host_->error());
 	if (rc)
 		return rc;
 	if (reply->status == 416) {	/* what we have is no part of it */

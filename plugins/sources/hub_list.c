@@ -150,6 +150,9 @@ int hub_list_ask(hub_repo *r)
 
 	if (!rc)
 		rc = hub_http_get(&text, &length, &reply, r->http, url);
+	if (rc == QAT_EIO)
+		rc = qat_fail(rc, "%s: no such path here, and it cannot be downloaded: %s", r->name,
+			      qat_host_->error());
 	if (!rc)
 		rc = reply.status == 200 ? take_info(r, text, length)
 					 : hub_refused(r, &reply, NULL);
