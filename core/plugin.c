@@ -119,7 +119,7 @@ static int remember(struct qat_module *m, int rc)
 {
 	if (rc) {
 		m->refused = rc;
-		m->why = strdup(qat_error());
+		snprintf(m->why, sizeof m->why, "%s", qat_error());
 		m->count = 0;
 	}
 	m->next = modules;
@@ -153,7 +153,7 @@ int qat_module_open(const struct qat_module **out, const char *path)
 		if (m->device != st.st_dev || m->inode != st.st_ino)
 			continue;
 		if (m->refused)
-			return qat_fail(m->refused, "%s", m->why ? m->why : path);
+			return qat_fail(m->refused, "%s", m->why);
 		*out = m;
 		return QAT_OK;
 	}
@@ -223,6 +223,8 @@ int qat_plugin_files(const char *folder, qat_file_visit *visit, void *context)
 	struct dirent **files;
 	int n = scandir(folder, &files, is_shared_object, alphasort), rc = 0;
 
+	if (n < 0 && errno == ENOMEM)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", folder);
 	if (n < 0)
 		return 0;	/* not there: nothing to see */
 	for (int i = 0; i < n; i++) {
@@ -375,12 +377,16 @@ static int tour_file(void *context, const char *folder, const char *file)
 	struct tour *t = context;
 	char path[PATH_ROOM], name[65];
 	uint32_t kind;
+	int rc;
 
 	if (!qat_plugin_file(&kind, name, file) || kind != t->kind)
 		return 0;
 	snprintf(path, sizeof path, "%s/%s", folder, file);
-	if (!qat_module_open(&m, path))
+	rc = qat_module_open(&m, path);
+	if (!rc)
 		return visit_module(t, m);
+	if (rc == QAT_ENOMEM)
+		return rc;
 	qat_log(QAT_LOG_WARN, "left out: %s", qat_error());
 	return 0;
 }

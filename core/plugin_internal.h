@@ -19,7 +19,7 @@ struct qat_module {
 	int64_t count;
 	struct qat_entry *entries;
 	int refused;			/* QAT_OK or the code ... */
-	char *why;			/* ... and message */
+	char why[QAT_MESSAGE_MAX];	/* ... and message */
 };
 
 /* Opens a file, or finds it among those that are open. */

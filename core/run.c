@@ -259,7 +259,6 @@ static int run_all(qat_step *s, const qat_run_options *o)
 	qat_trackers_close(s->trackers, s->results);
 	qat_events_free(s->events);
 	qat_results_free(s->results);
-	qat_memo_free(s->memos);
 	qat_output_close(output);
 	return rc;
 }
@@ -307,6 +306,7 @@ int qat_run(qat_pipeline *p, const qat_run_options *o)
 				 : o->check ? QAT_PREDICT_MEMORY : QAT_PREDICT_SILENT);
 	if (!rc && !o->check && !o->explain)
 		rc = run_all(&s, o);
+	qat_memo_free(s.memos);
 	qat_context_free(c);
 	return rc;
 }
