@@ -330,6 +330,7 @@ int qat_plugin_find(const qat_interface **out, const void **vtable, uint32_t kin
 		    const char *name)
 {
 	struct search s = { .kind = kind, .name = name };
+	int rc;
 
 	if (!qat_kind_name(kind))
 		return qat_fail(QAT_EINVAL, "%u is no kind of plugin", kind);
@@ -338,8 +339,9 @@ int qat_plugin_find(const qat_interface **out, const void **vtable, uint32_t kin
 	if (!qat_plugin_name_valid(name))
 		return qat_fail(QAT_EINVAL, "\"%.64s\" cannot be the name of a %s: names are made "
 				"of a-z, 0-9, _ and -", name, qat_kind_name(kind));
-	if (qat_plugin_folders(look, &s) != 1)
-		return not_found(&s);
+	rc = qat_plugin_folders(look, &s);
+	if (rc != 1)
+		return rc < 0 ? rc : not_found(&s);
 	return find_in(out, vtable, kind, name, s.path);
 }
 

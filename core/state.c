@@ -209,7 +209,8 @@ static int read_config(qat_state *s, const char *family)
 	int rc;
 
 	if (!config)
-		return qat_fail(QAT_EFORMAT, "%s: config.json: %s", s->path,
+		return doc->at && e.line < 0 ? qat_fail(QAT_ENOMEM, "%s: out of memory", s->path)
+		     : qat_fail(QAT_EFORMAT, "%s: config.json: %s", s->path,
 				doc->at ? e.text : "there is none");
 	if (!family)
 		family = json_string_value(json_object_get(config, "model_type"));

@@ -14,11 +14,27 @@ static json_t *floats(const qat_floats *f)
 	json_t *a = json_array();
 
 	for (int64_t i = 0; i < f->count; i++)
-		json_array_append_new(a, json_real(f->at[i]));
+		if (json_array_append_new(a, json_real(f->at[i]))) {
+			json_decref(a);
+			return NULL;
+		}
 	return a;
 }
 
-/* NULL for what is unset. */
+static int is_set(const qat_option *o, const char *self)
+{
+	static const uint32_t kept[] = { QAT_OPT_BOOL, QAT_OPT_INT, QAT_OPT_SIZE, QAT_OPT_FLOAT,
+					 QAT_OPT_ENUM };
+	const void *at = self + o->offset;
+
+	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+		if (o->type == kept[i])
+			return 1;
+	return o->type == QAT_OPT_STRING ? *(const char *const *)at != NULL
+	     : o->type == QAT_OPT_FLOATS && ((const qat_floats *)at)->count > 0;
+}
+
+/* NULL: out of memory. */
 static json_t *field(const qat_option *o, const char *self)
 {
 	const void *at = self + o->offset;
@@ -34,28 +50,30 @@ static json_t *field(const qat_option *o, const char *self)
 	case QAT_OPT_ENUM:
 		return json_string(o->choices[*(const int64_t *)at]);
 	case QAT_OPT_STRING:
-		return *(const char *const *)at ? json_string(*(const char *const *)at) : NULL;
+		return json_string(*(const char *const *)at);
 	case QAT_OPT_FLOATS:
-		return ((const qat_floats *)at)->count ? floats(at) : NULL;
+		return floats(at);
 	default:
 		return NULL;
 	}
 }
 
-static void add_fields(json_t *to, const qat_option *table, const char *self)
+/* 1 where memory ran out. */
+static int add_fields(json_t *to, const qat_option *table, const char *self)
 {
-	for (const qat_option *o = table; o && o->name; o++) {
-		json_t *v;
+	int lost = 0;
 
+	for (const qat_option *o = table; o && o->name && !lost; o++) {
 		if (o->type == QAT_OPT_TABLE) {
-			v = json_object();
-			add_fields(v, o->table, self + o->offset);
-		} else {
-			v = field(o, self);
+			json_t *v = json_object();
+
+			lost = add_fields(v, o->table, self + o->offset);
+			lost |= json_object_set_new(to, o->name, v);
+		} else if (is_set(o, self)) {
+			lost = json_object_set_new(to, o->name, field(o, self)) != 0;
 		}
-		if (v)
-			json_object_set_new(to, o->name, v);
 	}
+	return lost;
 }
 
 int qat_config_text(qat_state *s)
@@ -64,9 +82,8 @@ int qat_config_text(qat_state *s)
 	char *text = NULL;
 	qat_text *doc = &s->docs[QAT_DOC_CONFIG];
 
-	if (root) {
-		json_object_set_new(root, "model_type", json_string(s->family));
-		add_fields(root, s->model.interface->options, s->model.self);
+	if (root && !json_object_set_new(root, "model_type", json_string(s->family)) &&
+	    !add_fields(root, s->model.interface->options, s->model.self)) {
 		text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
 	}
 	json_decref(root);

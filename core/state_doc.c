@@ -41,26 +41,30 @@ static json_t *scheme_to_json(const qat_scheme *s)
 			      "block_rows", (json_int_t)s->block_rows,
 			      "block_cols", (json_int_t)s->block_cols, "divisor", s->divisor,
 			      "largest", (double)s->largest);
+	int lost = !o;
 
-	for (int i = 0; o && i < N_FIELDS; i++) {
+	for (int i = 0; i < N_FIELDS; i++) {
 		int32_t v;
 
 		memcpy(&v, (const char *)s + fields[i].offset, sizeof v);
-		json_object_set_new(o, fields[i].key, json_integer(v));
+		lost |= json_object_set_new(o, fields[i].key, json_integer(v));
 	}
-	if (o && s->scale_rule == QAT_SCALE_TWO_LEVEL)
-		json_object_set_new(o, "second_rows", json_integer(s->second_rows));
-	if (o && s->grid == QAT_GRID_TABLE) {
+	if (s->scale_rule == QAT_SCALE_TWO_LEVEL)
+		lost |= json_object_set_new(o, "second_rows", json_integer(s->second_rows));
+	if (s->grid == QAT_GRID_TABLE) {
 		json_t *table = json_array();
 
 		for (int i = 0; i < 1 << s->bits; i++)
-			json_array_append_new(table, json_real((double)s->table[i]));
-		json_object_set_new(o, "table", table);
+			lost |= json_array_append_new(table, json_real((double)s->table[i]));
+		lost |= json_object_set_new(o, "table", table);
 	}
-	return o;
+	if (!lost)
+		return o;
+	json_decref(o);
+	return NULL;
 }
 
-/* Index of the scheme in the list, added if new. */
+/* Index of the scheme in the list, added if new; -1: out of memory. */
 static int64_t scheme_index(json_t *list, const qat_scheme *s)
 {
 	json_t *o = scheme_to_json(s);
@@ -70,47 +74,72 @@ static int64_t scheme_index(json_t *list, const qat_scheme *s)
 			json_decref(o);
 			return (int64_t)i;
 		}
-	json_array_append_new(list, o);
-	return (int64_t)json_array_size(list) - 1;
+	return json_array_append_new(list, o) ? -1 : (int64_t)json_array_size(list) - 1;
 }
 
 static json_t *set_to_json(json_t *schemes, const qat_scheme_set *set)
 {
 	json_t *a = json_array();
+	int lost = !a;
 
-	for (int64_t i = 0; i < set->count; i++)
-		json_array_append_new(a, json_integer(scheme_index(schemes, set->schemes[i])));
-	return a;
+	for (int64_t i = 0; i < set->count; i++) {
+		const int64_t index = scheme_index(schemes, set->schemes[i]);
+
+		lost |= index < 0 || json_array_append_new(a, json_integer(index));
+	}
+	if (!lost)
+		return a;
+	json_decref(a);
+	return NULL;
+}
+
+/* Both return 1 where memory ran out: what is not whole must not be stored. */
+static int sites_to_json(json_t *sites, json_t *schemes, const qat_state_doc *d)
+{
+	int lost = 0;
+
+	for (int64_t i = 0; i < d->n_placed && !lost; i++) {
+		json_t *site = json_object_get(sites, d->placed[i].site);
+
+		if (!site) {
+			site = json_object();
+			lost = json_object_set_new(sites, d->placed[i].site, site) != 0;
+		}
+		lost = lost || json_object_set_new(site, ports[d->placed[i].port],
+						   set_to_json(schemes, d->placed[i].set));
+	}
+	return lost;
+}
+
+static int params_to_json(json_t *params, json_t *schemes, const qat_state_doc *d)
+{
+	int lost = 0;
+
+	for (int64_t i = 0; i < d->n_coded && !lost; i++) {
+		const int64_t index = scheme_index(schemes, d->coded_scheme[i]);
+
+		lost = index < 0 ||
+		       json_object_set_new(params, d->coded[i], json_integer(index));
+	}
+	return lost;
 }
 
 int qat_state_doc_write(char **out, const qat_state_doc *d)
 {
 	json_t *schemes = json_array(), *sites = json_object(), *params = json_object();
+	int lost = sites_to_json(sites, schemes, d) || params_to_json(params, schemes, d);
 	json_t *root;
 
-	for (int64_t i = 0; i < d->n_placed; i++) {
-		json_t *site = json_object_get(sites, d->placed[i].site);
-
-		if (!site) {
-			site = json_object();
-			json_object_set_new(sites, d->placed[i].site, site);
-		}
-		json_object_set_new(site, ports[d->placed[i].port],
-				    set_to_json(schemes, d->placed[i].set));
-	}
-	for (int64_t i = 0; i < d->n_coded; i++)
-		json_object_set_new(params, d->coded[i],
-			json_integer(scheme_index(schemes, d->coded_scheme[i])));
 	root = json_pack("{s:i, s:i, s:s, s:s, s:I, s:o, s:o, s:o}", "qatrun", 1, "numerics",
 			 QAT_NUMERICS, "family", d->family, "precision",
 			 d->precision == QAT_BF16 ? "bf16" : "f32", "tokens_trained",
 			 (json_int_t)d->tokens_trained, "schemes", schemes, "sites", sites,
 			 "params", params);
-	if (root && d->tokenizer)
-		json_object_set_new(root, "tokenizer", json_string(d->tokenizer));
-	if (root && d->parent)
-		json_object_set_new(root, "parent", json_string(d->parent));
-	*out = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+	if (d->tokenizer)
+		lost |= json_object_set_new(root, "tokenizer", json_string(d->tokenizer));
+	if (d->parent)
+		lost |= json_object_set_new(root, "parent", json_string(d->parent));
+	*out = root && !lost ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
 	json_decref(root);
 	return *out ? QAT_OK : qat_fail(QAT_ENOMEM, "state: out of memory");
 }
@@ -323,8 +352,9 @@ int qat_state_doc_read(qat_state_doc *out, const char *text, int64_t length, con
 
 	memset(out, 0, sizeof *out);
 	if (!root)
-		return qat_fail(QAT_EFORMAT, "%s: state document: line %d: %s", where, e.line,
-				e.text);
+		return e.line < 0 ? qat_fail(QAT_ENOMEM, "%s: out of memory", where)
+				  : qat_fail(QAT_EFORMAT, "%s: state document: line %d: %s", where,
+					     e.line, e.text);
 	rc = read_root(&r, out, root);
 	json_decref(root);
 	return rc;

@@ -127,6 +127,8 @@ int qat_json_load(json_t **out, const char *text, int64_t length, const char *pa
 	json_error_t error;
 	json_t *root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
 
+	if (!root && error.line < 0)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", path);
 	if (!root)
 		return qat_fail(QAT_EFORMAT, "%s:%d:%d: not the JSON it should be: %s", path,
 				error.line, error.column, error.text);
