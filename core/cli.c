@@ -24,6 +24,7 @@ static const struct option {
 	int value;		/* 1: takes one */
 } options[] = {
 	{ "check", 0 }, { "explain", 0 }, { "set", 1 }, { "force", 0 }, { "quiet", 0 },
+	{ "profile", 0 }, { "trace", 0 },
 	{ "color", 1 }, { "plugins", 0 }, { "help", 0 }, { "version", 0 }, { "print", 0 },
 	{ NULL, 0 }
 };
@@ -40,6 +41,10 @@ static const char usage_shared[] =
 	"  --set KEY=VALUE     change a value of the pipeline, as in steps[0].steps=20;\n"
 	"                      may be given several times\n"
 	"  --force             replace what an earlier run left in the output folder\n"
+	"  --profile           take the time of every kernel: a table at the end, and\n"
+	"                      profile.json and trace.json under the output\n"
+	"  --trace             judge each node of every first step by the reference backend;\n"
+	"                      fail at the first that differs\n"
 	"  --quiet             no progress, only warnings and errors\n"
 	"  --color=WHEN        auto, always or never\n";
 
@@ -129,6 +134,8 @@ static int take(struct cli *c, const char *name, const char *value)
 		{ "explain", &c->run.explain, 1 },
 		{ "force", &c->run.force, 1 },
 		{ "quiet", &c->run.quiet, 1 },
+		{ "profile", &c->run.profile, 1 },
+		{ "trace", &c->run.trace, 1 },
 		{ "plugins", &c->action, PLUGINS },
 		{ "help", &c->action, HELP },
 		{ "version", &c->action, VERSION }

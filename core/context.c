@@ -13,6 +13,8 @@
 #include "fetch.h"
 #include "option.h"
 #include "plugin.h"
+#include "profile.h"
+#include "trace.h"
 
 static int take_native(void *context, const qat_interface *i, const void *vtable)
 {
@@ -28,7 +30,7 @@ static int take_native(void *context, const qat_interface *i, const void *vtable
 static int set_fallback(qat_context *c)
 {
 	const qat_pipeline_device *p = &c->p->device;
-	const qat_interface *i = qat_backend_default();
+	const qat_interface *i = qat_backend_flagged(QAT_IS_DEFAULT);
 	qat_option_env env = { .arena = c->arena, .folder = c->p->folder };
 	qat_instance backend;
 	int rc;
@@ -42,6 +44,31 @@ static int set_fallback(qat_context *c)
 	qat_device_later(&c->fallback, &backend, 0, p->threads);
 	c->device.fallback = &c->fallback;
 	return QAT_OK;
+}
+
+static int start_trace(qat_context *c)
+{
+	const qat_interface *i = qat_backend_flagged(QAT_IS_REFERENCE);
+	qat_option_env env = { .arena = c->arena, .folder = c->p->folder };
+	qat_instance backend;
+	int rc;
+
+	if (!i)
+		return qat_fail(QAT_ENOTFOUND, "--trace: no backend is here to judge by");
+	if (i == c->p->device.backend.interface)
+		return qat_fail(QAT_EINVAL, "--trace: backend %s is the one that others are judged "
+				"by", i->name);
+	rc = qat_instance_default(&backend, QAT_KIND_BACKEND, i->name, &env);
+	return rc ? rc : qat_trace_new(&c->device.trace, &backend);
+}
+
+int qat_context_watch(qat_context *c, int profile, int trace)
+{
+	if (profile)
+		c->device.profile = qat_profile_new();
+	if (profile && !c->device.profile)
+		return QAT_ENOMEM;
+	return trace ? start_trace(c) : QAT_OK;
 }
 
 int qat_context_new(qat_context **out, const qat_pipeline *p)
@@ -83,6 +110,8 @@ void qat_context_free(qat_context *c)
 	if (c->tokenizer)
 		c->tokenizer->close(c->tokenizer_handle);
 	free(c->tokenizer_json);
+	qat_profile_free(c->device.profile);
+	qat_trace_free(c->device.trace);
 	qat_device_close(&c->device);
 	qat_device_close(&c->fallback);
 	qat_arena_free(c->arena);

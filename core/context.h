@@ -32,6 +32,8 @@ void qat_data_free(struct qat_data *d);
 
 int qat_context_new(qat_context **out, const qat_pipeline *p);
 void qat_context_free(qat_context *c);
+/* From here on the device takes the time of every kernel, or judges every first step. */
+int qat_context_watch(qat_context *c, int profile, int trace);
 
 /* The state of that name, opened if need be; borrowed. */
 int qat_context_state(qat_context *c, const qat_state **out, const char *name);

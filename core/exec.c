@@ -332,6 +332,10 @@ void qat_exec_free(qat_exec *x)
 	for (int64_t i = 0; i < x->n_reasons; i++)
 		free(x->reasons[i]);
 	free(x->reasons);
+	for (int64_t v = 0; x->stand_ins && v < x->graph->n_values; v++)
+		free(x->stand_ins[v]);
+	free(x->stand_ins);
+	free(x->inside);
 	free(x->spots);
 	free(x->keep);
 	free(x->updated);

@@ -17,6 +17,8 @@ typedef struct qat_device {
 	int strict;			/* 1: what this one cannot run is refused even so */
 	qat_instance backend;		/* of a device that is opened when it is first needed */
 	int64_t index, threads;
+	struct qat_profile *profile;	/* takes the time of every kernel; NULL: nobody does */
+	struct qat_trace *trace;	/* judges the first run of every phase; NULL: nobody */
 } qat_device;
 
 /* index and threads as the pipeline says; threads 0: the device's own choice. */

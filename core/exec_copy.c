@@ -210,6 +210,19 @@ static void begin(schedule *s)
 	}
 }
 
+/* What another exec owns and this one writes, others write too, between any two phases. */
+static int changes_hands(const schedule *s, int64_t v)
+{
+	return s->sources && s->sources[v].owner && s->x->updated[v];
+}
+
+static void begin_phase(schedule *s)
+{
+	for (int64_t v = 0; v < s->x->graph->n_values; v++)
+		if (changes_hands(s, v))
+			s->fresh[v] = (uint8_t)(1 << s->x->home[v]);
+}
+
 static void mark_whole(qat_exec *x)
 {
 	for (int64_t i = 0; i < x->n_actions; i++) {
@@ -229,6 +242,7 @@ static int walk(schedule *s)
 	int64_t at = 0;
 
 	for (uint32_t phase = 0; phase < QAT_PHASES && !rc; phase++) {
+		begin_phase(s);
 		while (at < x->n_order && x->order[at].phase == phase && !rc)
 			rc = visit(s, at++);
 		if (!rc && x->n_lanes > 1)

@@ -14,6 +14,8 @@
 #define QAT_EXEC_INTERNAL_H
 
 #include "exec.h"
+#include "profile.h"
+#include "trace.h"
 
 enum { SLAB_PARAMS, SLAB_STATE, SLAB_STEP, SLAB_SCRATCH, SLABS };
 enum { LANES = 2 };		/* the device, and the one that takes what it lacks */
@@ -83,6 +85,11 @@ struct qat_exec {
 	int64_t n_actions, room_actions;
 	int64_t copied;			/* bytes, all phases once */
 	void *staging;			/* for copies between devices that share no memory */
+
+	int32_t profiled[QAT_PHASES];	/* runs so far, up to those that are recorded */
+	int32_t traced[QAT_PHASES];	/* 1: this phase was judged */
+	uint8_t *inside;		/* [values]: in a layout that only kernels know; NULL */
+	void **stand_ins;		/* [values]: what the reference has for them */
 };
 
 /* place.c: a lane for every node. */

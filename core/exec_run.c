@@ -20,19 +20,34 @@ static int run_claims(const qat_lane *l, const qat_action *a, qat_runtime *rt)
 	return rc;
 }
 
-int qat_exec_run(qat_exec *x, uint32_t phase, qat_runtime *rt)
+static int run_actions(qat_exec *x, uint32_t phase, qat_runtime *rt)
 {
 	int rc = QAT_OK;
 
-	rt->size = sizeof *rt;
-	rt->phase = phase;
-	rt->bad_node = QAT_NONE;
 	for (int64_t i = 0; i < x->n_actions && !rc && rt->bad_node == QAT_NONE; i++) {
 		const qat_action *a = &x->actions[i];
 
 		if (a->phase == phase)
 			rc = a->value != QAT_NONE ? qat_exec_copy(x, a)
 						  : run_claims(&x->lanes[a->lane], a, rt);
+	}
+	return rc;
+}
+
+int qat_exec_run(qat_exec *x, uint32_t phase, qat_runtime *rt)
+{
+	int rc;
+
+	rt->size = sizeof *rt;
+	rt->phase = phase;
+	rt->bad_node = QAT_NONE;
+	if (x->device->trace && !x->traced[phase]) {
+		x->traced[phase] = 1;
+		rc = qat_trace_run(x, phase, rt);
+	} else if (x->device->profile) {
+		rc = qat_profile_run(x, phase, rt);
+	} else {
+		rc = run_actions(x, phase, rt);
 	}
 	if (!rc && rt->bad_node != QAT_NONE)
 		rc = qat_fail(QAT_ENUMERIC, "%s: met a value that is not finite",

@@ -212,23 +212,28 @@ int64_t qat_threads_default(void)
 	return online > 0 ? online : 1;
 }
 
-static int choose_default(void *context, const qat_interface *i, const void *vtable)
+struct choice {
+	uint64_t flag;
+	const qat_interface *interface;
+};
+
+static int choose(void *context, const qat_interface *i, const void *vtable)
 {
-	const qat_interface **out = context;
+	struct choice *c = context;
 	const qat_backend *backend = vtable;
 
-	if (!(i->flags & QAT_IS_DEFAULT) || backend->count() < 1)
+	if (!(i->flags & c->flag) || backend->count() < 1)
 		return 0;
-	*out = i;
+	c->interface = i;
 	return 1;
 }
 
-const qat_interface *qat_backend_default(void)
+const qat_interface *qat_backend_flagged(uint64_t flag)
 {
-	const qat_interface *i = NULL;
+	struct choice c = { .flag = flag };
 
-	qat_plugin_each(QAT_KIND_BACKEND, choose_default, &i);
-	return i;
+	qat_plugin_each(QAT_KIND_BACKEND, choose, &c);
+	return c.interface;
 }
 
 /* The backend that the file names, or the one that says it is the default. */
@@ -242,7 +247,7 @@ static int set_backend(qat_pipeline *p, const qat_yaml_node *node)
 	if (named && named->type == QAT_YAML_NULL)
 		named = NULL;
 	if (!named) {
-		chosen = qat_backend_default();
+		chosen = qat_backend_flagged(QAT_IS_DEFAULT);
 		if (!chosen)
 			return qat_yaml_fail(node ? node : qat_yaml_root(p->doc), QAT_ENOTFOUND,
 					     "no backend is here to be the default: qat-run "

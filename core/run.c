@@ -15,9 +15,11 @@
 #include "ir.h"
 #include "output.h"
 #include "plugin.h"
+#include "profile.h"
 #include "progress.h"
 #include "session.h"
 #include "step.h"
+#include "trace.h"
 #include "tracker.h"
 
 /* ---- the plan ---- */
@@ -170,6 +172,7 @@ static int run_step(qat_step *s, int64_t index, const qat_run_options *o)
 	qat_row_text(s->row, "task", plan->task);
 	qat_row_text(s->row, "as", plan->as >= 0 ? s->context->p->states[plan->as].name : NULL);
 	qat_progress_begin(plan->task, o->quiet);
+	qat_profile_step(s->context->device.profile, index, plan->task);
 	rc = t->run(plan->plugin.self, s);
 	qat_progress_end();
 	qat_row_number(s->row, "seconds", qat_now() - from);
@@ -234,6 +237,18 @@ static int run_steps(qat_step *s, const qat_run_options *o)
 	return rc;
 }
 
+/* What was measured and judged, also of a run that failed. */
+static int report(const qat_step *s, int rc)
+{
+	const qat_device *d = &s->context->device;
+	int written = d->profile && (!rc || rc == QAT_ESTOPPED)
+		    ? qat_profile_write(d->profile, s->output) : QAT_OK;
+
+	if (d->trace && !rc)
+		qat_trace_print(d->trace);
+	return rc ? rc : written;
+}
+
 static int run_all(qat_step *s, const qat_run_options *o)
 {
 	const qat_pipeline *p = s->context->p;
@@ -256,6 +271,8 @@ static int run_all(qat_step *s, const qat_run_options *o)
 	}
 	if (s->results && rc)
 		qat_results_write(s->results);
+	if (s->results)
+		rc = report(s, rc);
 	qat_trackers_close(s->trackers, s->results);
 	qat_events_free(s->events);
 	qat_results_free(s->results);
@@ -292,9 +309,10 @@ int qat_run(qat_pipeline *p, const qat_run_options *o)
 		s.context = c;
 		c->step = &s;
 		c->quiet = o->quiet;
-		if (p->model.hub && !o->check && !o->explain)
-			rc = qat_output_check(p->output, o->force);
+		rc = qat_context_watch(c, o->profile, o->trace);
 	}
+	if (!rc && p->model.hub && !o->check && !o->explain)
+		rc = qat_output_check(p->output, o->force);
 	if (!rc)
 		rc = check_all(&s);
 	if (!rc)

@@ -9,6 +9,8 @@ typedef struct qat_run_options {
 	int explain;	/* print where each node runs and why, run nothing */
 	int force;	/* empty an output that is there */
 	int quiet;	/* no progress */
+	int profile;	/* take the time of every kernel */
+	int trace;	/* judge the first step of every session by the reference */
 	int *started;	/* set to 1 as soon as something has run: a failure from then on is not
 			 * the pipeline's */
 } qat_run_options;

@@ -1,7 +1,7 @@
 /* contract_ops.c - what backend.h and the numeric contract promise, for every backend
  * found in QATRUN_PLUGIN_PATH, against backend reference on equal inputs:
  *   EXACT ops give its bits (any NaN is as good as another), CLOSE ops stay within
- *   op_bound, and a NaN where the reference has none fails (op_bounds.c says which is which)
+ *   qat_op_bound, and a NaN where the reference has none fails (bounds.c says which is which)
  *   STABLE: two threads give the bits of one, halves of a batch give the rows of the whole
  * A node that a backend says it cannot run is left out, and counted.
  */
@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "error.h"
+#include "bounds.h"
 #include "op_cases.h"
 
 enum { BACKENDS_MAX = 16 };
@@ -55,11 +56,16 @@ static double *doubles_of(const qat_value *v, const void *data, int64_t *n)
 	return p;
 }
 
-static void numbers_of(op_numbers *x, const op_case *c, const kit *k, const kit_result *r)
+static void numbers_of(qat_numbers *x, qat_judged *judged, const op_case *c, const kit *k,
+		       const kit_result *r)
 {
 	const qat_node *n = k->g->nodes[0];
 
-	*x = (op_numbers){ .c = c };
+	*x = (qat_numbers){ .c = judged };
+	*judged = (qat_judged){ .op = c->op, .attr = c->attr, .length = c->length,
+				.schemes = { c->schemes[0], c->schemes[1] } };
+	for (int i = 0; i < c->n_in; i++)
+		judged->in[i] = (qat_judged_input){ c->in[i].dtype, c->in[i].rows, c->in[i].cols };
 	for (int64_t i = 0; i < n->n_in; i++) {
 		if (n->in[i] == QAT_NONE)
 			continue;
@@ -75,7 +81,7 @@ static void numbers_of(op_numbers *x, const op_case *c, const kit *k, const kit_
 	}
 }
 
-static void numbers_free(op_numbers *x)
+static void numbers_free(qat_numbers *x)
 {
 	for (int i = 0; i < QAT_MAX_IN; i++)
 		free(x->in[i]);
@@ -87,14 +93,15 @@ static void compare_close(const tally *t, const op_case *c, const kit *k, const 
 			  const kit_result *got)
 {
 	const qat_node *n = k->g->nodes[0];
-	op_numbers x;
+	qat_numbers x;
+	qat_judged judged;
 
-	numbers_of(&x, c, k, want);
+	numbers_of(&x, &judged, c, k, want);
 	for (int o = 0; o < n->n_out; o++)
 		for (int64_t i = 0; i < x.n_out[o]; i++) {
 			const qat_value *v = k->g->values[n->out[o]];
 			const double have = kit_number(v, got->data[v->id], i);
-			const double bound = op_bound(&x, o, i);
+			const double bound = qat_op_bound(&x, o, i);
 
 			ck_assert_msg(have == x.out[o][i] || fabs(have - x.out[o][i]) <= bound ||
 				      (isnan(have) && isnan(x.out[o][i])),
@@ -215,12 +222,12 @@ static void visit(void *context, const op_case *c)
 		goto out;
 	}
 	check_bad(t, c, &got);
-	if (!c->bad && op_is_exact(c))
+	if (!c->bad && qat_op_exact(c->op, c->schemes))
 		compare_bits(t, c->name, &k, &want, &got, "exact");
 	else if (!c->bad)
 		compare_close(t, c, &k, &want, &got);
 	halves(t, c, &k, &got);
-	t->exact += op_is_exact(c);
+	t->exact += qat_op_exact(c->op, c->schemes);
 	t->compared++;
 out:
 	kit_result_free(&want);

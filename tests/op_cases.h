@@ -1,5 +1,5 @@
-/* op_cases.h - for tests: one node with its inputs, for every op, type, shape and scheme;
- * and how far an output may be from the reference.
+/* op_cases.h - for tests: one node with its inputs, for every op, type, shape and
+ * scheme. How far an output may be from the reference says bounds.h of the core.
  */
 #ifndef QAT_OP_CASES_H
 #define QAT_OP_CASES_H
@@ -37,20 +37,5 @@ int op_cases_schemes(op_visit *visit, void *context);
 /* A case's node in a graph, of rows [from, to) of what is per row, in batches of
  * c->length. */
 void op_case_build(kit *k, const op_case *c, int64_t from, int64_t to);
-
-/* 1 where the op gives the reference's bits: see the table in op_bounds.c. */
-int op_is_exact(const op_case *c);
-
-/* The case's inputs and the reference's outputs as numbers. */
-typedef struct op_numbers {
-	const op_case *c;
-	double *in[QAT_MAX_IN], *out[QAT_MAX_OUT];
-	int64_t n_in[QAT_MAX_IN], n_out[QAT_MAX_OUT];
-	uint32_t type_out[QAT_MAX_OUT];
-	double top[QAT_MAX_IN];		/* largest magnitude of an input */
-} op_numbers;
-
-/* How far element i of output `which` may be from the reference. */
-double op_bound(const op_numbers *x, int which, int64_t i);
 
 #endif

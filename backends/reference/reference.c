@@ -351,7 +351,7 @@ static const qat_backend vtable = {
 static const qat_interface reference = {
 	.size = sizeof reference, .kind = QAT_KIND_BACKEND, .name = "reference",
 	.summary = "plain C, one thread, sums in double: slow, to judge others by",
-	.vtable = &vtable,
+	.vtable = &vtable, .flags = QAT_IS_REFERENCE,
 };
 
 static const qat_interface *const all[] = { &reference };

@@ -76,7 +76,8 @@ typedef struct qat_interface {
 
 enum {
 	QAT_IS_DEFAULT = 1,	/* backend: used where the pipeline names none */
-	QAT_IS_NATIVE  = 2	/* format: stores states, all schemes included */
+	QAT_IS_NATIVE  = 2,	/* format: stores states, all schemes included */
+	QAT_IS_REFERENCE = 4	/* backend: what the others are judged by */
 };
 
 /* What the core hands to a plugin; valid for the life of the process. */

@@ -1,4 +1,4 @@
-/* op_bounds.c - the class of every op, and the bound of those that are CLOSE.
+/* bounds.c - the class of every op, and the bound of those that are CLOSE.
  *
  *   EXACT  quantize, dequantize, mask, observe, qmatmul of codes that stand for integers,
  *          cast, embedding and its gradient, split, concat, add, mul, scale, rope, adamw
@@ -8,17 +8,20 @@
  * the sum of the magnitudes of the terms, and a rounding to the type of the output.
  * Exponentials, tanh and erf may be 8 ulp off. Factors are rounded up to powers of two.
  */
-#include "op_cases.h"
+#include "bounds.h"
 
 #include <math.h>
+#include <string.h>
+
+#include <qatrun/numerics.h>
 
 #define EPS ldexp(1.0, -24)
 
-int op_is_exact(const op_case *c)
+int qat_op_exact(uint32_t op, const qat_scheme *const schemes[2])
 {
 	int shift;
 
-	switch (c->op) {
+	switch (op) {
 	case QAT_OP_QUANTIZE:
 	case QAT_OP_DEQUANTIZE:
 	case QAT_OP_MASK:
@@ -35,8 +38,8 @@ int op_is_exact(const op_case *c)
 	case QAT_OP_ADAMW:
 		return 1;
 	case QAT_OP_QMATMUL:
-		return c->schemes[0] && qat_code_integer(c->schemes[0], &shift) &&
-		       qat_code_integer(c->schemes[1], &shift);
+		return schemes[0] && qat_code_integer(schemes[0], &shift) &&
+		       qat_code_integer(schemes[1], &shift);
 	default:
 		return 0;
 	}
@@ -50,17 +53,17 @@ static double ulp(uint32_t dtype, double y)
 }
 
 /* 2^-7 where edges inside an op may have been bf16. */
-static double edge(const op_numbers *x)
+static double edge(const qat_numbers *x)
 {
 	return x->c->in[0].dtype == QAT_BF16 ? ldexp(1.0, -7) : 0.0;
 }
 
 /* ---- products ---- */
 
-static double matmul(const op_numbers *x, int64_t i)
+static double matmul(const qat_numbers *x, int64_t i)
 {
 	const qat_attr *a = &x->c->attr;
-	const op_input *m = &x->c->in[0], *w = &x->c->in[1], *c = &x->c->in[2];
+	const qat_judged_input *m = &x->c->in[0], *w = &x->c->in[1], *c = &x->c->in[2];
 	const int ta = a->matmul.trans_a != 0, tb = a->matmul.trans_b != 0;
 	const int64_t k = ta ? m->rows : m->cols, cols = tb ? w->rows : w->cols;
 	const int64_t row = i / cols, col = i % cols;
@@ -73,10 +76,10 @@ static double matmul(const op_numbers *x, int64_t i)
 }
 
 /* Magnitude of a decoded element before a float zero cancels. */
-static double decoded(const op_numbers *x, int side, int64_t row, int64_t col)
+static double decoded(const qat_numbers *x, int side, int64_t row, int64_t col)
 {
 	const qat_scheme *s = x->c->schemes[side];
-	const op_input *m = &x->c->in[3 * side];
+	const qat_judged_input *m = &x->c->in[3 * side];
 	const int64_t i = row * m->cols + col;
 	int64_t b, rows, cols;
 	double scale, zero;
@@ -96,7 +99,7 @@ static double decoded(const op_numbers *x, int side, int64_t row, int64_t col)
 					 : scale * (fabs(x->in[3 * side][i]) + zero);
 }
 
-static double qmatmul(const op_numbers *x, int64_t i)
+static double qmatmul(const qat_numbers *x, int64_t i)
 {
 	const int64_t k = x->c->in[0].cols, cols = x->c->in[3].rows;
 	double sum = x->c->in[6].dtype ? fabs(x->in[6][i % cols]) : 0.0;
@@ -128,7 +131,7 @@ static double row_top(const double *x, int64_t n)
 
 /* d: how far a mean, and so each x - mean, may be off; xhat then is rstd d off, and the
  * variance twice that. Statistics themselves: which > 0. */
-static double norm(const op_numbers *x, int which, int64_t i)
+static double norm(const qat_numbers *x, int which, int64_t i)
 {
 	const int layer = x->c->op == QAT_OP_LAYER_NORM;
 	const int64_t n = x->c->in[0].cols, r = which ? i : i / n;
@@ -149,7 +152,7 @@ static double norm(const op_numbers *x, int which, int64_t i)
 	       (layer && x->c->in[2].dtype ? 4 * EPS * fabs(x->in[2][i % n]) : 0.0);
 }
 
-static double norm_grad(const op_numbers *x, int which, int64_t i)
+static double norm_grad(const qat_numbers *x, int which, int64_t i)
 {
 	const int layer = x->c->op == QAT_OP_LAYER_NORM_GRAD;
 	const int64_t n = x->c->in[0].cols, rows = x->c->in[0].rows;
@@ -168,7 +171,7 @@ static double norm_grad(const op_numbers *x, int which, int64_t i)
 
 /* ---- attention ---- */
 
-static double attention(const op_numbers *x, int which, int64_t i)
+static double attention(const qat_numbers *x, int which, int64_t i)
 {
 	const qat_attr *a = &x->c->attr;
 	const double d = (double)a->attention.head_dim, t = (double)x->c->length;
@@ -180,7 +183,7 @@ static double attention(const op_numbers *x, int which, int64_t i)
 	return (2 * p + edge(x)) * x->top[2];
 }
 
-static double attention_grad(const op_numbers *x, int which)
+static double attention_grad(const qat_numbers *x, int which)
 {
 	const qat_attr *a = &x->c->attr;
 	const double d = (double)a->attention.head_dim, t = (double)x->c->length;
@@ -200,7 +203,7 @@ static double attention_grad(const op_numbers *x, int which)
 /* ---- losses ---- */
 
 /* How far a logit may be off, and how large it may be. */
-static double logit_error(const op_numbers *x, int linear, double *size)
+static double logit_error(const qat_numbers *x, int linear, double *size)
 {
 	const double k = (double)x->c->in[0].cols;
 
@@ -208,7 +211,7 @@ static double logit_error(const op_numbers *x, int linear, double *size)
 	return linear ? 2 * (k + 2) * EPS * *size : 0.0;
 }
 
-static double loss(const op_numbers *x, int which, int64_t i)
+static double loss(const qat_numbers *x, int which, int64_t i)
 {
 	const int linear = x->c->op == QAT_OP_LINEAR_CROSS_ENTROPY;
 	const double v = (double)(linear ? x->c->in[1].rows : x->c->in[0].cols);
@@ -220,7 +223,7 @@ static double loss(const op_numbers *x, int which, int64_t i)
 	return 2 * e + 2 * (v + 16) * EPS + 8 * EPS * (size + fabs(x->out[which][i]));
 }
 
-static double loss_grad(const op_numbers *x, int which, int64_t i)
+static double loss_grad(const qat_numbers *x, int which, int64_t i)
 {
 	const int linear = x->c->op == QAT_OP_LINEAR_CROSS_ENTROPY_GRAD;
 	const double rows = (double)x->c->in[0].rows, g = x->top[linear ? 4 : 3];
@@ -240,7 +243,7 @@ static double loss_grad(const op_numbers *x, int which, int64_t i)
 /* ---- the rest ---- */
 
 /* An activation is x times a factor up to 1.1, its slope has terms to the third power. */
-static double act(const op_numbers *x, int which, int64_t i)
+static double act(const qat_numbers *x, int which, int64_t i)
 {
 	const double a = fabs(x->in[0][i]), b = x->in[1] ? fabs(x->in[1][i]) : 0.0;
 	const double value = 16 * EPS * a, slope = 16 * EPS * (1 + pow(fmin(a, 12.0), 3));
@@ -253,9 +256,9 @@ static double act(const op_numbers *x, int which, int64_t i)
 	}
 }
 
-static double reduce_rows(const op_numbers *x, int64_t i)
+static double reduce_rows(const qat_numbers *x, int64_t i)
 {
-	const op_input *m = &x->c->in[0];
+	const qat_judged_input *m = &x->c->in[0];
 	double sum = x->c->in[1].dtype ? fabs(x->in[1][i]) : 0.0;
 
 	for (int64_t r = 0; r < m->rows; r++)
@@ -263,7 +266,7 @@ static double reduce_rows(const op_numbers *x, int64_t i)
 	return 2 * (double)(m->rows + 1) * EPS * sum;
 }
 
-static double by_op(const op_numbers *x, int which, int64_t i)
+static double by_op(const qat_numbers *x, int which, int64_t i)
 {
 	switch (x->c->op) {
 	case QAT_OP_MATMUL:      return matmul(x, i);
@@ -288,9 +291,30 @@ static double by_op(const op_numbers *x, int which, int64_t i)
 	}
 }
 
-double op_bound(const op_numbers *x, int which, int64_t i)
+double qat_op_bound(const qat_numbers *x, int which, int64_t i)
 {
 	const double b = by_op(x, which, i);
 
 	return x->type_out[which] == QAT_I32 ? b : b + ulp(x->type_out[which], x->out[which][i]);
+}
+
+double qat_number(uint32_t dtype, const void *data, int64_t i)
+{
+	switch (dtype) {
+	case QAT_F32:  return ((const float *)data)[i];
+	case QAT_BF16: return qat_bf16_to_f32(((const uint16_t *)data)[i]);
+	case QAT_F16:  return qat_f16_to_f32(((const uint16_t *)data)[i]);
+	case QAT_F64:  return ((const double *)data)[i];
+	case QAT_I8:   return ((const int8_t *)data)[i];
+	case QAT_U8:   return ((const uint8_t *)data)[i];
+	default:       return ((const int32_t *)data)[i];
+	}
+}
+
+int qat_number_same(uint32_t dtype, const void *a, const void *b, int64_t i)
+{
+	const int64_t size = qat_dtype_bytes(dtype);
+
+	return !memcmp((const char *)a + i * size, (const char *)b + i * size, (size_t)size) ||
+	       (isnan(qat_number(dtype, a, i)) && isnan(qat_number(dtype, b, i)));
 }

@@ -1,0 +1,398 @@
+/* profile.c - see profile.h.
+ *
+ * A kernel's bytes are those of the values that it reads and writes, each once: what it
+ * must move at least. Its operations are those of products, two for a multiplication and
+ * its addition; all else has none.
+ */
+#include "profile.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include "error.h"
+#include "exec_internal.h"
+
+enum { RUNS_TRACED = 2, EVENTS_MAX = 20000, STEPS_MAX = 1000 };
+
+typedef struct kind {
+	char ops[120], types[80];
+	uint32_t phase;
+	int64_t step;			/* of the pipeline */
+	const char *device;
+	int64_t calls;
+	double seconds, bytes, operations;
+} kind;
+
+typedef struct event {
+	char name[80];
+	int64_t kind;
+	int32_t lane;
+	double from, seconds;		/* since the first */
+} event;
+
+struct qat_profile {
+	kind *kinds;
+	int64_t n_kinds, room_kinds;
+	event *events;
+	int64_t n_events;
+	int64_t step;
+	const char *tasks[STEPS_MAX];	/* by step */
+	double origin;
+};
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+qat_profile *qat_profile_new(void)
+{
+	qat_profile *p = calloc(1, sizeof *p);
+
+	if (p)
+		p->events = malloc(EVENTS_MAX * sizeof *p->events);
+	if (!p || !p->events) {
+		qat_fail(QAT_ENOMEM, "profile: out of memory");
+		qat_profile_free(p);
+		return NULL;
+	}
+	p->origin = now();
+	return p;
+}
+
+void qat_profile_free(qat_profile *p)
+{
+	if (!p)
+		return;
+	free(p->kinds);
+	free(p->events);
+	free(p);
+}
+
+void qat_profile_step(qat_profile *p, int64_t index, const char *task)
+{
+	if (!p || index < 0 || index >= STEPS_MAX)
+		return;
+	p->step = index;
+	p->tasks[index] = task;
+}
+
+/* ---- what a kernel does ---- */
+
+static double elements(const qat_graph *g, int64_t v)
+{
+	return v == QAT_NONE ? 0.0 : (double)qat_value_elements(g->values[v]);
+}
+
+/* Multiply-adds of attention: of keys that a query may see, each twice head_dim. */
+static double attended(const qat_graph *g, const qat_node *n)
+{
+	const double length = (double)g->length, window = (double)n->attr.attention.window;
+	double keys = n->attr.attention.causal ? (length + 1) / 2 : length;
+
+	if (window > 0 && window < keys)
+		keys = window;
+	return elements(g, n->in[0]) * keys * 2;
+}
+
+static double operations(const qat_graph *g, const qat_node *n)
+{
+	const double rows = (double)g->values[n->in[0]]->shape[0];
+
+	switch (n->op) {
+	case QAT_OP_MATMUL:
+		return 2 * elements(g, n->out[0]) * elements(g, n->in[0]) /
+		       (double)g->values[n->out[0]]->shape[0];
+	case QAT_OP_QMATMUL:		return 2 * rows * elements(g, n->in[3]);
+	case QAT_OP_ATTENTION:		return 2 * attended(g, n);
+	case QAT_OP_ATTENTION_GRAD:	return 5 * attended(g, n);
+	case QAT_OP_LINEAR_CROSS_ENTROPY:	return 2 * rows * elements(g, n->in[1]);
+	case QAT_OP_LINEAR_CROSS_ENTROPY_GRAD:	return 6 * rows * elements(g, n->in[1]);
+	default:			return 0.0;
+	}
+}
+
+/* Bytes of a value as it lies in memory, once for the claim; of a table that is looked up,
+ * the rows. */
+static double value_bytes(const qat_exec *x, const qat_claim *c, int64_t node, int64_t k)
+{
+	const qat_node *n = x->graph->nodes[c->nodes[node]];
+	const int64_t v = k < n->n_in ? n->in[k] : n->out[k - n->n_in];
+
+	if (v == QAT_NONE)
+		return 0.0;
+	for (int64_t i = 0; i < node; i++) {
+		const qat_node *other = x->graph->nodes[c->nodes[i]];
+
+		for (int64_t j = 0; j < other->n_in + other->n_out; j++)
+			if (v == (j < other->n_in ? other->in[j] : other->out[j - other->n_in]))
+				return 0.0;
+	}
+	if (n->op == QAT_OP_EMBEDDING && k == 0)
+		return (double)qat_value_bytes(x->graph->values[n->out[0]]);
+	return (double)x->bytes[v];
+}
+
+static void describe(const qat_exec *x, int64_t slot, kind *k)
+{
+	const qat_claim *c = qat_exec_claim_at(x, slot);
+
+	*k = (kind){ .phase = x->order[slot].phase, .step = x->device->profile->step,
+		     .device = x->lanes[x->order[slot].lane].device->name };
+	qat_exec_ops(x, c, k->ops, sizeof k->ops);
+	qat_exec_types(x->graph, x->graph->nodes[c->at], k->types, sizeof k->types);
+	for (int64_t i = 0; i < c->n_nodes; i++) {
+		const qat_node *n = x->graph->nodes[c->nodes[i]];
+
+		k->operations += operations(x->graph, n);
+		for (int64_t v = 0; v < n->n_in + n->n_out; v++)
+			k->bytes += value_bytes(x, c, i, v);
+	}
+}
+
+static int same(const kind *a, const kind *b)
+{
+	return a->phase == b->phase && a->step == b->step && !strcmp(a->device, b->device) &&
+	       !strcmp(a->ops, b->ops) && !strcmp(a->types, b->types);
+}
+
+/* ---- taking time ---- */
+
+/* Adds a call to its kind; its index, or -1. */
+static int64_t count(qat_profile *p, const kind *one)
+{
+	int64_t i = 0;
+
+	while (i < p->n_kinds && !same(&p->kinds[i], one))
+		i++;
+	if (i == p->room_kinds) {
+		const int64_t room = p->room_kinds ? 2 * p->room_kinds : 64;
+		kind *more = realloc(p->kinds, (size_t)room * sizeof *more);
+
+		if (!more)
+			return qat_fail(QAT_ENOMEM, "profile: out of memory"), -1;
+		p->kinds = more;
+		p->room_kinds = room;
+	}
+	if (i == p->n_kinds) {
+		p->kinds[p->n_kinds++] = *one;
+		p->kinds[i].calls = 1;
+		return i;
+	}
+	p->kinds[i].calls++;
+	p->kinds[i].seconds += one->seconds;
+	p->kinds[i].bytes += one->bytes;
+	p->kinds[i].operations += one->operations;
+	return i;
+}
+
+static int take(qat_exec *x, kind *one, const char *name, int32_t lane, double from)
+{
+	qat_profile *p = x->device->profile;
+	int64_t at;
+
+	one->seconds = now() - from;
+	at = count(p, one);
+	if (at < 0)
+		return QAT_ENOMEM;
+	if (x->profiled[one->phase] <= RUNS_TRACED && p->n_events < EVENTS_MAX) {
+		event *e = &p->events[p->n_events++];
+
+		*e = (event){ .kind = at, .lane = lane, .from = from - p->origin,
+			      .seconds = one->seconds };
+		snprintf(e->name, sizeof e->name, "%s", name);
+	}
+	return QAT_OK;
+}
+
+static int wait_for(const qat_device *d)
+{
+	return d->api->sync ? d->api->sync(d->handle) : QAT_OK;
+}
+
+static int time_copy(qat_exec *x, const qat_action *a)
+{
+	const qat_value *v = x->graph->values[a->value];
+	kind one = { .phase = a->phase, .step = x->device->profile->step,
+		     .device = x->lanes[a->lane].device->name, .ops = "copy",
+		     .bytes = (double)x->bytes[a->value] };
+	const double from = now();
+	const int rc = qat_exec_copy(x, a);
+
+	return rc ? rc : take(x, &one, v->name ? v->name : "copy", a->lane, from);
+}
+
+static int time_claims(qat_exec *x, const qat_action *a, qat_runtime *rt)
+{
+	const qat_lane *l = &x->lanes[a->lane];
+	int rc = wait_for(l->device);
+
+	for (int64_t i = 0; i < a->count && !rc && rt->bad_node == QAT_NONE; i++) {
+		const int64_t slot = x->position[l->claims[a->first + i]->at];
+		double from;
+		kind one;
+
+		describe(x, slot, &one);
+		from = now();
+		rc = l->device->api->run_one(l->device->handle, l->exe, rt, a->first + i);
+		if (!rc)
+			rc = wait_for(l->device);
+		if (!rc)
+			rc = take(x, &one, x->graph->nodes[l->claims[a->first + i]->at]->name,
+				  a->lane, from);
+	}
+	return rc;
+}
+
+int qat_profile_run(qat_exec *x, uint32_t phase, qat_runtime *rt)
+{
+	int rc = QAT_OK;
+
+	x->profiled[phase] += x->profiled[phase] <= RUNS_TRACED;
+	for (int64_t i = 0; i < x->n_actions && !rc && rt->bad_node == QAT_NONE; i++) {
+		const qat_action *a = &x->actions[i];
+
+		if (a->phase == phase)
+			rc = a->value != QAT_NONE ? time_copy(x, a) : time_claims(x, a, rt);
+	}
+	return rc;
+}
+
+/* ---- the table ---- */
+
+static int by_time(const void *a, const void *b)
+{
+	const kind *x = *(const kind *const *)a, *y = *(const kind *const *)b;
+
+	if (x->step != y->step)
+		return x->step < y->step ? -1 : 1;
+	return x->seconds > y->seconds ? -1 : x->seconds < y->seconds;
+}
+
+/* Pointers to all kinds by step, the longest first; malloc'ed. */
+static const kind **sorted(const qat_profile *p)
+{
+	const kind **order = malloc((size_t)(p->n_kinds + 1) * sizeof *order);
+
+	for (int64_t i = 0; order && i < p->n_kinds; i++)
+		order[i] = &p->kinds[i];
+	if (order)
+		qsort(order, (size_t)p->n_kinds, sizeof *order, by_time);
+	return order;
+}
+
+static double rate(double amount, double seconds)
+{
+	return seconds > 0.0 ? 1e-9 * amount / seconds : 0.0;
+}
+
+static void print_row(const kind *k, double all, int ops, int types)
+{
+	printf("  %5.1f %% %10.2f %8lld  %-8s  %-*s  %-*s  %-9s %7.2f", 100.0 * k->seconds / all,
+	       1e3 * k->seconds, (long long)k->calls, qat_phase_name(k->phase), ops, k->ops, types,
+	       k->types, k->device, rate(k->bytes, k->seconds));
+	if (k->operations > 0.0)
+		printf(" %8.1f", rate(k->operations, k->seconds));
+	putchar('\n');
+}
+
+/* Kinds [0, n) are those of a step. */
+static void print_step(const qat_profile *p, const kind *const *k, int64_t n)
+{
+	double all = 1e-12;
+	int ops = 3, types = 5;
+
+	for (int64_t i = 0; i < n; i++) {
+		all += k[i]->seconds;
+		ops = (int)strlen(k[i]->ops) > ops ? (int)strlen(k[i]->ops) : ops;
+		types = (int)strlen(k[i]->types) > types ? (int)strlen(k[i]->types) : types;
+	}
+	printf("profile of steps[%lld] %s: %.3f s in kernels\n", (long long)k[0]->step,
+	       p->tasks[k[0]->step] ? p->tasks[k[0]->step] : "", all);
+	printf("  %7s %10s %8s  %-8s  %-*s  %-*s  %-9s %7s %8s\n", "time", "ms", "calls", "phase",
+	       ops, "ops", types, "types", "device", "GB/s", "Gop/s");
+	for (int64_t i = 0; i < n; i++)
+		print_row(k[i], all, ops, types);
+}
+
+static void print_all(const qat_profile *p, const kind *const *k)
+{
+	for (int64_t i = 0, n; i < p->n_kinds; i += n) {
+		for (n = 1; i + n < p->n_kinds && k[i + n]->step == k[i]->step; n++)
+			;
+		print_step(p, k + i, n);
+	}
+	fflush(stdout);
+}
+
+/* ---- files ---- */
+
+static int dump(json_t *root, const char *folder, const char *name)
+{
+	char *path = NULL;
+	int rc = QAT_OK;
+
+	if (!root || asprintf(&path, "%s/%s", folder, name) < 0)
+		rc = qat_fail(QAT_ENOMEM, "%s: out of memory", name);
+	else if (json_dump_file(root, path, JSON_COMPACT | JSON_REAL_PRECISION(9)))
+		rc = qat_fail(QAT_EIO, "%s: cannot be written", path);
+	free(path);
+	json_decref(root);
+	return rc;
+}
+
+static int write_kinds(const qat_profile *p, const kind *const *k, const char *folder)
+{
+	json_t *list = json_array();
+
+	for (int64_t i = 0; i < p->n_kinds; i++)
+		json_array_append_new(list, json_pack(
+			"{s:I, s:s?, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f}", "step",
+			(json_int_t)k[i]->step, "task", p->tasks[k[i]->step], "phase",
+			qat_phase_name(k[i]->phase), "ops", k[i]->ops, "types", k[i]->types,
+			"device", k[i]->device, "calls", (json_int_t)k[i]->calls, "seconds",
+			k[i]->seconds, "bytes", k[i]->bytes, "operations", k[i]->operations));
+	return dump(json_pack("{s:o}", "kernels", list), folder, "profile.json");
+}
+
+/* Times in microseconds; a row for each device. */
+static int write_events(const qat_profile *p, const char *folder)
+{
+	json_t *list = json_array();
+
+	for (int64_t i = 0; i < p->n_events; i++) {
+		const event *e = &p->events[i];
+		const kind *k = &p->kinds[e->kind];
+
+		json_array_append_new(list, json_pack(
+			"{s:s, s:s, s:s, s:f, s:f, s:i, s:i, s:{s:s, s:s, s:s, s:I}}", "name",
+			e->name, "cat", k->ops, "ph", "X", "ts", 1e6 * e->from, "dur",
+			1e6 * e->seconds, "pid", 1, "tid", (int)e->lane, "args", "device",
+			k->device, "phase", qat_phase_name(k->phase), "types", k->types, "step",
+			(json_int_t)k->step));
+	}
+	return dump(json_pack("{s:o, s:s}", "traceEvents", list, "displayTimeUnit", "ms"), folder,
+		    "trace.json");
+}
+
+int qat_profile_write(const qat_profile *p, const char *folder)
+{
+	const kind **order = sorted(p);
+	int rc = order ? QAT_OK : qat_fail(QAT_ENOMEM, "profile: out of memory");
+
+	if (!rc)
+		rc = write_kinds(p, order, folder);
+	if (!rc)
+		rc = write_events(p, folder);
+	if (!rc)
+		print_all(p, order);
+	free(order);
+	return rc;
+}
