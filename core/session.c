@@ -175,10 +175,10 @@ static int find_source(void *context, const qat_value *v, qat_source *out)
 	p = split_name(x->state, v->name, &read);
 	if (!p)		/* a static range */
 		return qat_state_range(x->state, v->name, qat_value_bytes(v), &out->data);
-	/* Frozen f32 that lies in the file as the graph wants it is used where it lies. */
+	/* Frozen f32 that lies in the file as the graph wants it is used where it lies,
+	 * by devices that can. */
 	if (!is_training(x) && read == read_floats && !p->codes && p->at.data &&
-	    p->at.dtype == QAT_F32 && (uintptr_t)p->at.data % sizeof(float) == 0 &&
-	    x->context->device.api->import)
+	    p->at.dtype == QAT_F32 && (uintptr_t)p->at.data % sizeof(float) == 0)
 		out->data = p->at.data;
 	return QAT_OK;
 }
