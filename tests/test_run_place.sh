@@ -89,7 +89,9 @@ pass "$dir/p.yaml" $lacks --set device.fallback=allow
 same allow "$(cat "$dir/stderr")x" x
 refused error 'steps\[0\]: device partial cannot run .*rope and 1 more: left out .*fallback' \
 	"$dir/p.yaml" $lacks --set device.fallback=error
+make_text "$dir/long" 200
 refused auto 'cpu would, with .* MiB copied in each step' "$dir/p.yaml" --set steps[1].batch=600 \
+	--set "data.train.files=[$dir/long]" \
 	--set device.backend=partial --set "device.lacks=$(ops ROPE RMS_NORM GLU ADD)"
 
 pass "$dir/p.yaml" --explain $lacks --set "device.generic=$(ops MATMUL)"
