@@ -23,10 +23,9 @@ static const struct option {
 	const char *name;
 	int value;		/* 1: takes one */
 } options[] = {
-	{ "check", 0 }, { "explain", 0 }, { "set", 1 }, { "force", 0 }, { "quiet", 0 },
-	{ "profile", 0 }, { "trace", 0 },
-	{ "color", 1 }, { "plugins", 0 }, { "help", 0 }, { "version", 0 }, { "print", 0 },
-	{ NULL, 0 }
+	{ "check", 0 }, { "explain", 0 }, { "set", 1 }, { "resume", 0 }, { "force", 0 },
+	{ "quiet", 0 }, { "profile", 0 }, { "trace", 0 }, { "color", 1 }, { "plugins", 0 },
+	{ "help", 0 }, { "version", 0 }, { "print", 0 }, { NULL, 0 }
 };
 
 static const char usage[] =
@@ -40,6 +39,8 @@ static const char usage_shared[] =
 	"  --explain           print where each node runs and why, run nothing\n"
 	"  --set KEY=VALUE     change a value of the pipeline, as in steps[0].steps=20;\n"
 	"                      may be given several times\n"
+	"  --resume            go on with what an earlier run of this pipeline left, finished\n"
+	"                      or interrupted; the results are the same as without the stop\n"
 	"  --force             replace what an earlier run left in the output folder\n"
 	"  --profile           take the time of every kernel: a table at the end, and\n"
 	"                      profile.json and trace.json under the output\n"
@@ -132,6 +133,7 @@ static int take(struct cli *c, const char *name, const char *value)
 		{ "print", &c->print, 1 },
 		{ "check", &c->run.check, 1 },
 		{ "explain", &c->run.explain, 1 },
+		{ "resume", &c->run.resume, 1 },
 		{ "force", &c->run.force, 1 },
 		{ "quiet", &c->run.quiet, 1 },
 		{ "profile", &c->run.profile, 1 },
@@ -222,6 +224,9 @@ static int parse(struct cli *c, int argc, char **argv)
 				      argv[i], program);
 	}
 	c->word = word;
+	if (!rc && c->run.resume && c->run.force)
+		return qat_fail(QAT_EINVAL, "--resume goes on with what is there, --force removes "
+				"it: give one of them");
 	if (rc || c->front)
 		return rc;
 	if (c->action == RUN && !word)

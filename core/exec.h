@@ -68,6 +68,8 @@ int qat_exec_find_bad(qat_exec *x, uint32_t last, qat_runtime *rt, const char **
 int qat_exec_write(qat_exec *x, int64_t value, const void *data, int64_t bytes);
 int qat_exec_read(qat_exec *x, int64_t value, void *data, int64_t bytes);
 int qat_exec_zero(qat_exec *x, int64_t value);
+/* Where the host can read it until the next run; NULL where it cannot. */
+void *qat_exec_host(const qat_exec *x, int64_t value);
 /* On the device that has it up to date after every phase. */
 qat_binding qat_exec_binding(const qat_exec *x, int64_t value);
 const qat_ir *qat_exec_graph(const qat_exec *x);

@@ -96,6 +96,18 @@ int qat_exec_read(qat_exec *x, int64_t v, void *data, int64_t bytes)
 	return rc ? rc : read_lane(home_of(x, v), v, data, bytes);
 }
 
+void *qat_exec_host(const qat_exec *x, int64_t v)
+{
+	const qat_lane *l = home_of(x, v);
+	const qat_backend *api = l->device->api;
+	const qat_binding *b = &l->bindings[v];
+	char *host = api->map && b->memory ? api->map(l->device->handle, b->memory) : NULL;
+
+	if (!host || (api->sync && api->sync(l->device->handle)))
+		return NULL;
+	return host + b->offset;
+}
+
 static int zero_lane(const qat_lane *l, int64_t v, int64_t bytes)
 {
 	const qat_backend *api = l->device->api;

@@ -70,7 +70,8 @@ int qat_option_is(const qat_option *o, const char *key);
 int qat_option_help(FILE *out, const qat_option *table);
 
 /* The canonical text of a filled struct: "key=value\n", sorted by key, keys of tables and
- * plugins with dots, numbers to the last bit. malloc'd. Equal texts, equal options. */
+ * plugins with dots, numbers to the last bit. malloc'd. Options that change no result are
+ * left out. Equal texts, equal results. */
 int qat_option_text(char **out, const qat_option *table, const void *filled);
 
 #endif

@@ -117,6 +117,8 @@ static int add_table(struct text *t, const qat_option *table, const void *filled
 
 		if (!key)
 			return QAT_ENOMEM;
+		if (o->flags & QAT_OPT_NEUTRAL)
+			continue;
 		if (o->type == QAT_OPT_PLUGIN) {
 			rc = add_plugin(t, key, *(const qat_instance *const *)field);
 		} else if (o->type == QAT_OPT_TABLE) {

@@ -27,8 +27,8 @@ struct qat_output {
 
 /* What a run makes, beside the lock. */
 static const char *const ours[] = {
-	"pipeline.yaml", "pipeline.yaml.new", "results.json", "results.json.new", "events.jsonl",
-	"states", NULL
+	"pipeline.yaml", "pipeline.yaml.new", "finished.json", "finished.json.new", "checkpoints",
+	"results.json", "results.json.new", "events.jsonl", "states", NULL
 };
 
 /* --- what is there --- */
@@ -47,6 +47,13 @@ static int made_by_run(int folder)
 	return made;
 }
 
+/* What may be there of a run that was killed before it had done anything. */
+static int is_nothing(const char *name)
+{
+	return !strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, "lock") ||
+		!strcmp(name, "pipeline.yaml.new");
+}
+
 /* 1 where there is something beside the lock, 0 where not, or an error. */
 static int occupied(int folder, const char *path)
 {
@@ -60,28 +67,28 @@ static int occupied(int folder, const char *path)
 		return qat_fail(QAT_EIO, "%s: %s", path, strerror(errno));
 	}
 	while (!found && (e = readdir(d)))
-		found = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
-			strcmp(e->d_name, "lock") != 0;
+		found = !is_nothing(e->d_name);
 	closedir(d);
 	return found;
 }
 
-static int check(int folder, const char *path, int force)
+static int check(int folder, const char *path, int how)
 {
 	int rc = occupied(folder, path);
 
 	if (rc <= 0)
 		return rc;
-	if (!force)
+	if (how == QAT_OUTPUT_NEW)
 		return qat_fail(QAT_EEXIST, "%s is not empty: --force replaces what an earlier run "
-				"left there, or name another output", path);
+				"left there, --resume goes on with it, or name another output",
+				path);
 	if (!made_by_run(folder))
 		return qat_fail(QAT_EEXIST, "%s is not empty, and no run made it (its "
 				"pipeline.yaml would say so): name another output", path);
 	return QAT_OK;
 }
 
-int qat_output_check(const char *path, int force)
+int qat_output_check(const char *path, int how)
 {
 	int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
 
@@ -90,7 +97,7 @@ int qat_output_check(const char *path, int force)
 	if (folder < 0)
 		return qat_fail(errno == ENOTDIR ? QAT_EEXIST : QAT_EIO, "%s: %s", path,
 				strerror(errno));
-	rc = check(folder, path, force);
+	rc = check(folder, path, how);
 	close(folder);
 	return rc;
 }
@@ -136,6 +143,11 @@ static int remove_entry(int folder, const char *name, int depth)
 	if (!rc && unlinkat(folder, name, AT_REMOVEDIR))
 		rc = qat_fail(QAT_EIO, "%s: cannot be removed: %s", name, strerror(errno));
 	return rc;
+}
+
+int qat_path_remove(const char *path)
+{
+	return remove_entry(AT_FDCWD, path, 0);
 }
 
 /* pipeline.yaml goes last: while it is there, the rest is known to be a run's. */
@@ -226,7 +238,7 @@ static int open_folder(qat_output *o, const char *path)
 	return QAT_OK;
 }
 
-int qat_output_open(qat_output **out, const char *path, int force)
+int qat_output_open(qat_output **out, const char *path, int how)
 {
 	qat_output *o = calloc(1, sizeof *o);
 	int rc;
@@ -236,12 +248,12 @@ int qat_output_open(qat_output **out, const char *path, int force)
 	o->folder = o->lock = -1;
 	rc = open_folder(o, path);
 	if (!rc)
-		rc = check(o->folder, o->path, 1);	/* else there is nothing of ours to lock */
+		rc = check(o->folder, o->path, QAT_OUTPUT_REPLACE);	/* else there is nothing of ours to lock */
 	if (!rc)
 		rc = lock(o);
 	if (!rc)
-		rc = check(o->folder, o->path, force);
-	if (!rc && force)
+		rc = check(o->folder, o->path, how);
+	if (!rc && how == QAT_OUTPUT_REPLACE)
 		rc = empty(o->folder);
 	if (rc) {
 		qat_output_close(o);

@@ -73,6 +73,15 @@ const struct qat_entry *qat_module_entry(const struct qat_module *m, uint32_t ki
 	return found;
 }
 
+const char *qat_plugin_version(const qat_interface *i)
+{
+	for (const struct qat_module *m = modules; m; m = m->next)
+		for (int64_t k = 0; k < m->count; k++)
+			if (&m->entries[k].interface == i)
+				return m->version;
+	return NULL;
+}
+
 /* The symbol must be an object that holds a whole description: reading past it is not
  * safe. */
 static int check_symbol(const void *symbol, const char *path)

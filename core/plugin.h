@@ -29,6 +29,9 @@ int qat_plugin_name_valid(const char *name);
 int qat_plugin_find(const qat_interface **out, const void **vtable, uint32_t kind,
 		    const char *name);
 
+/* What the plugin of an interface says of its version; NULL if it is no plugin's. */
+const char *qat_plugin_version(const qat_interface *i);
+
 /* Opens all plugins of a kind, once for each interface; those that do not fit are named
  * in the log and left out. Stops at the first visit that is not 0 and returns that. */
 typedef int qat_plugin_visit(void *context, const qat_interface *i, const void *vtable);

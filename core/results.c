@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -173,6 +175,26 @@ static int write_all(int fd, const char *data, int64_t bytes)
 	return 0;
 }
 
+int qat_folder_sync(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[4096] = ".";
+	int fd, bad;
+
+	if (slash && slash - path >= (ptrdiff_t)sizeof folder)
+		return qat_fail(QAT_EIO, "%s: the path is too long", path);
+	if (slash)
+		snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* some file systems cannot do that to a folder, and say EINVAL */
+	bad = fd < 0 || (fsync(fd) && errno != EINVAL);
+	if (bad)
+		qat_fail(QAT_EIO, "%s: %s", folder, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return bad ? QAT_EIO : QAT_OK;
+}
+
 int qat_file_replace(const char *path, const void *data, int64_t bytes)
 {
 	char beside[4096];
@@ -190,7 +212,7 @@ int qat_file_replace(const char *path, const void *data, int64_t bytes)
 		unlink(beside);
 		return qat_fail(QAT_EIO, "%s: %s", path, strerror(bad));
 	}
-	return QAT_OK;
+	return qat_folder_sync(path);
 }
 
 int qat_results_write(qat_results *r)
@@ -248,6 +270,31 @@ void qat_events_free(qat_events *e)
 		fclose(e->file);
 	free(e->path);
 	free(e);
+}
+
+int qat_events_mark(qat_events *e, int64_t *bytes)
+{
+	struct stat st;
+
+	if (fflush(e->file) || (fsync(fileno(e->file)) && errno != EINVAL) ||
+	    fstat(fileno(e->file), &st))
+		return qat_fail(QAT_EIO, "%s: %s", e->path, strerror(errno));
+	*bytes = st.st_size;
+	return QAT_OK;
+}
+
+int qat_events_cut(qat_events *e, int64_t bytes)
+{
+	struct stat st;
+
+	if (fflush(e->file) || fstat(fileno(e->file), &st))
+		return qat_fail(QAT_EIO, "%s: %s", e->path, strerror(errno));
+	if (st.st_size < bytes)
+		qat_log(QAT_LOG_WARN, "%s: lines of the earlier run are missing: %lld of %lld "
+			"bytes are there", e->path, (long long)st.st_size, (long long)bytes);
+	else if (ftruncate(fileno(e->file), bytes))
+		return qat_fail(QAT_EIO, "%s: %s", e->path, strerror(errno));
+	return QAT_OK;
 }
 
 static json_t *event_value(const qat_event_value *v)

@@ -59,6 +59,12 @@ int qat_results_print_texts(qat_results *r, FILE *out, const char *list);
 int qat_events_new(qat_events **out, const char *path);
 void qat_events_free(qat_events *e);
 
+/* Puts what was added on the disk; *bytes is how much there is. */
+int qat_events_mark(qat_events *e, int64_t *bytes);
+
+/* Forgets what came after a mark. Where there is less than that, the log says so. */
+int qat_events_cut(qat_events *e, int64_t bytes);
+
 /* A value of an event: text, or a number where text is NULL. */
 typedef struct qat_event_value {
 	const char *key, *text;
@@ -71,5 +77,8 @@ void qat_events_add(qat_events *e, const qat_event_value *values, int64_t count)
 
 /* Bytes to a file beside `path`, flushed to the disk, and then renamed to it. */
 int qat_file_replace(const char *path, const void *data, int64_t bytes);
+
+/* The names in the folder that `path` lies in, put on the disk. */
+int qat_folder_sync(const char *path);
 
 #endif

@@ -17,6 +17,7 @@
 #include "plugin.h"
 #include "profile.h"
 #include "progress.h"
+#include "resume.h"
 #include "session.h"
 #include "step.h"
 #include "trace.h"
@@ -160,13 +161,17 @@ static int run_step(qat_step *s, int64_t index, const qat_run_options *o)
 {
 	const qat_pipeline_step *plan = &s->context->p->steps[index];
 	const qat_task *t = plan->plugin.vtable;
-	const double from = qat_now();
+	int64_t peak;
 	int rc;
 
 	s->index = index;
 	s->plan = plan;
-	s->timed_from = s->timed_seconds = s->last_event = 0.0;
-	s->timed_tokens = s->tokens = s->predicted = 0;
+	s->began = qat_now();
+	s->timed_from = s->timed_seconds = s->last_event = s->seconds_before = 0.0;
+	s->timed_tokens = s->tokens = s->predicted = s->peak_before = 0;
+	rc = qat_resume_begin(s->resume, index);
+	if (rc)
+		return rc;
 	qat_memory_peak_reset();
 	s->row = qat_results_row(s->results, "steps");
 	qat_row_text(s->row, "task", plan->task);
@@ -175,12 +180,15 @@ static int run_step(qat_step *s, int64_t index, const qat_run_options *o)
 	qat_profile_step(s->context->device.profile, index, plan->task);
 	rc = t->run(plan->plugin.self, s);
 	qat_progress_end();
-	qat_row_number(s->row, "seconds", qat_now() - from);
+	peak = qat_memory_peak();
+	qat_row_number(s->row, "seconds", qat_now() - s->began + s->seconds_before);
 	qat_row_int(s->row, "tokens", s->tokens);
 	qat_row_number(s->row, "tokens_per_second",
 		       s->timed_seconds > 0.0 ? (double)s->timed_tokens / s->timed_seconds : NAN);
-	qat_row_int(s->row, "peak_bytes", qat_memory_peak());
+	qat_row_int(s->row, "peak_bytes", peak > s->peak_before ? peak : s->peak_before);
 	qat_row_int(s->row, "predicted_peak_bytes", s->predicted);
+	if (!rc)
+		rc = qat_resume_end(s->resume, index);
 	if (!rc)
 		rc = qat_results_write(s->results);
 	if (!rc)
@@ -228,11 +236,14 @@ static int run_steps(qat_step *s, const qat_run_options *o)
 	record_machine(s->results, s->context);
 	s->plan = NULL;
 	rc = qat_step_record(s, "base");
-	for (int64_t i = 0; i < s->context->p->n_steps && !rc; i++) {
+	/* killed between the record of its last step and this */
+	if (!rc && qat_resume_finished(s->resume))
+		rc = qat_results_write(s->results);
+	for (int64_t i = qat_resume_finished(s->resume); i < s->context->p->n_steps && !rc; i++) {
 		rc = run_step(s, i, o);
-		if (!rc && qat_stopped())
-			rc = qat_fail(QAT_ESTOPPED, "interrupted after step %lld of %lld",
-				      (long long)i + 1, (long long)s->context->p->n_steps);
+		if (!rc && qat_stopped() && i + 1 < s->context->p->n_steps)
+			rc = qat_fail(QAT_ESTOPPED, "interrupted after step %lld of %lld: --resume "
+				      "goes on from there", (long long)i + 1, (long long)s->context->p->n_steps);
 	}
 	return rc;
 }
@@ -249,31 +260,50 @@ static int report(const qat_step *s, int rc)
 	return rc ? rc : written;
 }
 
+/* results.json of a run that failed, whose message is worth more than one about that. */
+static int write_results(qat_step *s, int rc)
+{
+	char why[QAT_MESSAGE_MAX];
+
+	snprintf(why, sizeof why, "%s", qat_error());
+	if (s->results && qat_results_write(s->results))
+		return qat_fail(rc, "%s", why);
+	return rc;
+}
+
 static int run_all(qat_step *s, const qat_run_options *o)
 {
 	const qat_pipeline *p = s->context->p;
 	qat_output *output = NULL;
 	int rc;
 
-	rc = qat_output_open(&output, p->output, o->force);
+	rc = qat_output_open(&output, p->output, o->force ? QAT_OUTPUT_REPLACE
+			     : o->resume ? QAT_OUTPUT_GO_ON : QAT_OUTPUT_NEW);
 	if (!rc) {
 		s->output = qat_output_path(output);
-		rc = qat_output_store(output, qat_yaml_root(p->doc));
+		rc = qat_resume_new(&s->resume, s, o->resume);
 	}
+	if (!rc)
+		rc = qat_output_store(output, qat_yaml_root(p->doc));
 	if (!rc)
 		rc = open_records(s);
 	if (!rc)
-		rc = qat_trackers_open(&s->trackers, p, output, 0);
+		rc = qat_resume_apply(s->resume);
+	if (!rc)
+		rc = qat_trackers_open(&s->trackers, p, output, qat_resume_found(s->resume));
+	if (!rc)
+		qat_trackers_skip(s->trackers, s->results);
 	if (!rc) {
 		*o->started = 1;
 		qat_signals_catch();
 		rc = run_steps(s, o);
 	}
-	if (s->results && rc)
-		qat_results_write(s->results);
+	if (rc && *o->started)
+		rc = write_results(s, rc);
 	if (s->results)
 		rc = report(s, rc);
 	qat_trackers_close(s->trackers, s->results);
+	qat_resume_free(s->resume);
 	qat_events_free(s->events);
 	qat_results_free(s->results);
 	qat_output_close(output);
@@ -301,7 +331,7 @@ int qat_services_start(void)
 
 int qat_run(qat_pipeline *p, const qat_run_options *o)
 {
-	qat_step s = { .force = o->force };
+	qat_step s = { .force = o->force, .resumed = o->resume };
 	qat_context *c = NULL;
 	int rc = qat_context_new(&c, p);
 

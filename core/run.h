@@ -8,6 +8,7 @@ typedef struct qat_run_options {
 	int check;	/* print states and plan, run nothing */
 	int explain;	/* print where each node runs and why, run nothing */
 	int force;	/* empty an output that is there */
+	int resume;	/* go on with it */
 	int quiet;	/* no progress */
 	int profile;	/* take the time of every kernel */
 	int trace;	/* judge the first step of every session by the reference */

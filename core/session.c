@@ -413,6 +413,7 @@ void qat_session_close(qat_session *x)
 	qat_generation_free(x->generation);
 	qat_exec_free(x->exec);
 	free(x->trained);
+	free(x->lasting);
 	qat_ir_free(x->ir);
 	qat_ir_free(x->prepared);
 	qat_ir_free(x->model);

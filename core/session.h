@@ -24,6 +24,24 @@ const char *qat_session_param(const qat_session *x, int64_t index, int64_t *elem
 int qat_session_gradient(qat_session *x, int64_t index, float *out);
 /* Writes the parameters as they are now to a new folder, as a state. */
 int qat_session_save(qat_session *x, const char *folder, int64_t tokens_trained);
+
+/* Checkpoints. A training session keeps, beside its parameters, the optimizer's moments
+ * and whatever else lasts from one optimizer step to the next. */
+typedef struct qat_lasting {
+	const char *name;		/* of its tensor in a checkpoint */
+	int64_t value;
+} qat_lasting;
+int qat_session_lasting(qat_session *x, const qat_lasting **out, int64_t *count);
+/* As qat_session_save, with all that lasts. *hash: the sum of the tensors' hashes. */
+int qat_session_save_whole(qat_session *x, const char *folder, int64_t tokens_trained,
+			   uint64_t *hash);
+/* The sum over a folder that was so written. */
+int qat_session_hash_whole(uint64_t *hash, const qat_format *native, const char *folder);
+/* All back into a session of the same step. */
+int qat_session_load_whole(qat_session *x, const char *folder);
+/* Of name, type, shape and content. */
+uint64_t qat_tensor_hash(const qat_tensor *t);
+
 /* What a session would need, without making it; `explain`: print where each node runs. */
 /* *range: a parameter of a static range that it reads, arena memory; NULL if none. */
 int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,

@@ -19,6 +19,8 @@ struct qat_session {
 	int64_t *selected;
 	int prologue_done;
 	struct qat_generation *generation;	/* mode GENERATE */
+	qat_lasting *lasting;		/* made when first asked for */
+	int64_t n_lasting;
 };
 
 /* One graph of a session; qat_session_open and qat_session_predict make all. */

@@ -8,6 +8,7 @@
 #include <qatrun/numerics.h>
 
 #include "error.h"
+#include "hash.h"
 
 /* Scale and zero point of each block of an observed range, as tensors to save. */
 static int ranges_of(qat_session *x, const qat_node *n, qat_tensor *scale, qat_tensor *zero)
@@ -42,12 +43,47 @@ static int ranges_of(qat_session *x, const qat_node *n, qat_tensor *scale, qat_t
 	return rc;
 }
 
-static int add_range(qat_session *x, const qat_node *n, qat_tensor *t)
+/* What goes into a file, while it is gathered. */
+typedef struct parcel {
+	qat_tensor *tensors;
+	void **owned;			/* copies that tensors point at */
+	const qat_tensor **at;
+	size_t n;
+} parcel;
+
+static void parcel_free(parcel *p)
+{
+	for (size_t i = 0; p->owned && i < p->n; i++)
+		free(p->owned[i]);
+	free(p->tensors);
+	free(p->owned);
+	free(p->at);
+}
+
+static int parcel_new(parcel *p, size_t room)
+{
+	*p = (parcel){ .tensors = calloc(room, sizeof *p->tensors),
+		       .owned = calloc(room, sizeof *p->owned),
+		       .at = calloc(room, sizeof *p->at) };
+	return p->tensors && p->owned && p->at ? QAT_OK
+		: qat_fail(QAT_ENOMEM, "save: out of memory");
+}
+
+static void put(parcel *p, const qat_tensor *t, void *owned)
+{
+	p->tensors[p->n] = *t;
+	p->owned[p->n] = owned;
+	p->at[p->n] = &p->tensors[p->n];
+	p->n++;
+}
+
+static int add_range(qat_session *x, const qat_node *n, parcel *p)
 {
 	const qat_scheme *s = n->schemes[0]->schemes[0];
 	const int64_t blocks = x->ir->graph.values[n->in[1]]->shape[0];
 	const char *const site = x->ir->sites[n->site];
 	const char *const port = n->attr.observe.port == QAT_PORT_KV ? "kv" : "input";
+	qat_tensor t[2];
 	int rc;
 
 	for (int i = 0; i < 2; i++) {
@@ -59,38 +95,51 @@ static int add_range(qat_session *x, const qat_node *n, qat_tensor *t)
 					     i ? "zero" : "scale");
 	}
 	rc = ranges_of(x, n, &t[0], &t[1]);
-	if (!s->zero) {		/* not saved: the next range takes its place */
+	put(p, &t[0], t[0].data);
+	if (s->zero)
+		put(p, &t[1], t[1].data);
+	else
 		free(t[1].data);
-		t[1].data = NULL;
-	}
 	return rc;
 }
 
-/* Each parameter as it is now, one after the other. */
-static int gather(qat_session *x, qat_tensor *tensors, const qat_tensor **at)
+/* t->data becomes what lies there: the memory itself where the host can see it, else a
+ * copy, which *copy owns. */
+static int look_at(qat_session *x, qat_tensor *t, void **copy, int64_t value)
 {
-	for (int64_t i = 0; i < x->state->n_params; i++) {
+	t->data = qat_exec_host(x->exec, value);
+	if (t->data)
+		return QAT_OK;
+	t->data = *copy = malloc((size_t)t->bytes);
+	if (!t->data)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", t->name);
+	return qat_exec_read(x->exec, value, t->data, t->bytes);
+}
+
+/* Each parameter as it is now, one after the other. */
+static int gather(qat_session *x, parcel *to)
+{
+	int rc = QAT_OK;
+
+	for (int64_t i = 0; i < x->state->n_params && !rc; i++) {
 		const qat_param_state *p = &x->state->params[i];
 		const int64_t v = qat_session_find(x, p->info.name);
-		qat_tensor *t = &tensors[i];
-		int rc = QAT_OK;
+		qat_tensor t = { .size = sizeof t, .dtype = QAT_F32, .rank = p->info.rank,
+				 .name = p->info.name,
+				 .bytes = qat_param_elements(&p->info) * 4 };
+		void *copy = NULL;
 
-		*t = (qat_tensor){ .size = sizeof *t, .dtype = QAT_F32, .rank = p->info.rank,
-				   .name = p->info.name,
-				   .bytes = qat_param_elements(&p->info) * 4 };
-		memcpy(t->shape, p->info.shape, sizeof t->shape);
-		t->data = malloc((size_t)t->bytes);
-		at[i] = t;
-		if (!t->data)
-			return qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);
-		if (v != QAT_NONE)
-			rc = qat_exec_read(x->exec, v, t->data, t->bytes);
-		else
-			rc = qat_state_read(x->state, p, t->data);
-		if (rc)
-			return rc;
+		memcpy(t.shape, p->info.shape, sizeof t.shape);
+		if (v != QAT_NONE) {
+			rc = look_at(x, &t, &copy, v);
+		} else {
+			t.data = copy = malloc((size_t)t.bytes);
+			rc = copy ? qat_state_read(x->state, p, copy)
+				  : qat_fail(QAT_ENOMEM, "%s: out of memory", t.name);
+		}
+		put(to, &t, copy);
 	}
-	return QAT_OK;
+	return rc;
 }
 
 static int write_doc(const qat_session *x, char **doc, qat_text *tokenizer,
@@ -107,8 +156,8 @@ static int write_doc(const qat_session *x, char **doc, qat_text *tokenizer,
 	return qat_state_doc_write(doc, &d);
 }
 
-/* Ranges just measured, or those that the state has; *n more tensors. */
-static int add_ranges(qat_session *x, qat_tensor *tensors, const qat_tensor **at, size_t *n)
+/* Ranges just measured, or those that the state has. */
+static int add_ranges(qat_session *x, parcel *p)
 {
 	qat_tensor *known;
 	int64_t n_known = 0;
@@ -117,47 +166,87 @@ static int add_ranges(qat_session *x, qat_tensor *tensors, const qat_tensor **at
 	if (x->spec.mode != QAT_SESSION_CALIBRATE) {
 		rc = qat_state_ranges(&known, &n_known, x->state, x->arena);
 		for (int64_t i = 0; i < n_known && !rc; i++)
-			at[(*n)++] = &known[i];
+			put(p, &known[i], NULL);
 		return rc;
 	}
-	for (int64_t i = 0; i < x->ir->graph.n_nodes && !rc; i++) {
-		const qat_node *node = x->ir->graph.nodes[i];
+	for (int64_t i = 0; i < x->ir->graph.n_nodes && !rc; i++)
+		if (x->ir->graph.nodes[i]->op == QAT_OP_OBSERVE)
+			rc = add_range(x, x->ir->graph.nodes[i], p);
+	return rc;
+}
 
-		if (node->op != QAT_OP_OBSERVE)
-			continue;
-		rc = add_range(x, node, &tensors[*n]);
-		at[*n] = &tensors[*n];
-		at[*n + 1] = &tensors[*n + 1];
-		*n += node->schemes[0]->schemes[0]->zero ? 2 : 1;
+/* What a training session keeps beside the parameters. */
+static int add_lasting(qat_session *x, parcel *p)
+{
+	const qat_lasting *all;
+	int64_t n;
+	int rc = qat_session_lasting(x, &all, &n);
+
+	for (int64_t i = 0; i < n && !rc; i++) {
+		const qat_value *v = x->ir->graph.values[all[i].value];
+		qat_tensor t = { .size = sizeof t, .dtype = v->dtype, .rank = v->rank,
+				 .name = all[i].name, .bytes = qat_value_bytes(v) };
+		void *copy = NULL;
+
+		memcpy(t.shape, v->shape, sizeof t.shape);
+		rc = look_at(x, &t, &copy, all[i].value);
+		put(p, &t, copy);
 	}
+	return rc;
+}
+
+uint64_t qat_tensor_hash(const qat_tensor *t)
+{
+	qat_hash h;
+
+	qat_hash_begin(&h);
+	qat_hash_add(&h, t->name, (int64_t)strlen(t->name) + 1);
+	qat_hash_add(&h, &t->dtype, sizeof t->dtype);
+	qat_hash_add(&h, t->shape, t->rank * (int64_t)sizeof *t->shape);
+	qat_hash_add(&h, t->data, t->bytes);
+	return qat_hash_end(&h);
+}
+
+/* hash NULL: a state; else a checkpoint, which is a state and more. */
+static int save(qat_session *x, const char *folder, int64_t tokens_trained, uint64_t *hash)
+{
+	const qat_graph *g = &x->ir->graph;
+	qat_checkpoint c = { .size = sizeof c, .family = x->state->family };
+	char *doc = NULL;
+	parcel p;
+	int rc = parcel_new(&p, (size_t)(x->state->n_params + 2 * g->n_nodes + g->n_values) + 1);
+
+	if (!rc)
+		rc = gather(x, &p);
+	if (!rc)
+		rc = add_ranges(x, &p);
+	if (!rc && hash)
+		rc = add_lasting(x, &p);
+	memcpy(c.docs, x->state->docs, sizeof c.docs);
+	if (!rc)
+		rc = write_doc(x, &doc, &c.docs[QAT_DOC_TOKENIZER], tokens_trained);
+	if (!rc) {
+		c.tensors = p.at;
+		c.n_tensors = (int64_t)p.n;
+		c.docs[QAT_DOC_STATE] = (qat_text){ doc, (int64_t)strlen(doc) };
+		rc = x->context->native->save(folder, &c);
+	}
+	if (!rc && hash)	/* a sum, so that the order in the file does not matter */
+		for (size_t i = 0; i < p.n; i++)
+			*hash += qat_tensor_hash(p.at[i]);
+	parcel_free(&p);
+	free(doc);
 	return rc;
 }
 
 int qat_session_save(qat_session *x, const char *folder, int64_t tokens_trained)
 {
-	const size_t room = (size_t)(x->state->n_params + 2 * x->ir->graph.n_nodes) + 1;
-	qat_tensor *tensors = calloc(room, sizeof *tensors);
-	const qat_tensor **at = calloc(room, sizeof *at);
-	qat_checkpoint c = { .size = sizeof c, .family = x->state->family, .tensors = at };
-	size_t n = (size_t)x->state->n_params;
-	char *doc = NULL;
-	int rc = tensors && at ? gather(x, tensors, at)
-			       : qat_fail(QAT_ENOMEM, "save: out of memory");
+	return save(x, folder, tokens_trained, NULL);
+}
 
-	if (!rc)
-		rc = add_ranges(x, tensors, at, &n);
-	memcpy(c.docs, x->state->docs, sizeof c.docs);
-	if (!rc)
-		rc = write_doc(x, &doc, &c.docs[QAT_DOC_TOKENIZER], tokens_trained);
-	if (!rc) {
-		c.n_tensors = (int64_t)n;
-		c.docs[QAT_DOC_STATE] = (qat_text){ doc, (int64_t)strlen(doc) };
-		rc = x->context->native->save(folder, &c);
-	}
-	for (size_t i = 0; tensors && i < room; i++)
-		free(tensors[i].data);
-	free(tensors);
-	free(at);
-	free(doc);
-	return rc;
+int qat_session_save_whole(qat_session *x, const char *folder, int64_t tokens_trained,
+			   uint64_t *hash)
+{
+	*hash = 0;
+	return save(x, folder, tokens_trained, hash);
 }

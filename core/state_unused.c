@@ -69,6 +69,10 @@ static int is_used(const used *u, const qat_state *s, const char *name)
 {
 	const qat_model *m = s->model.vtable;
 
+	/* a checkpoint is a state with more in it */
+	if (s->docs[QAT_DOC_STATE].at &&
+	    (!strncmp(name, "optimizer.", 10) || !strncmp(name, "session.", 8)))
+		return 1;
 	return !*name || bsearch(&name, u->names, (size_t)u->count, sizeof name, by_name) ||
 	       (m->spare && m->spare(s->model.self, name));
 }

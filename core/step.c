@@ -11,6 +11,7 @@
 #include "output.h"
 #include "plugin.h"
 #include "progress.h"
+#include "resume.h"
 #include "session.h"
 #include "step_internal.h"
 
@@ -234,4 +235,5 @@ const qat_session_api qat_step_api = {
 	.append = qat_session_append, .restart = qat_session_restart,
 	.encode = qat_step_encode, .decode = qat_step_decode, .text_free = free,
 	.special_tokens = qat_step_special_tokens, .context = qat_step_context,
+	.checkpoint = qat_resume_write, .restore = qat_resume_read,
 };

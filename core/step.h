@@ -22,9 +22,13 @@ struct qat_step {
 	qat_trackers *trackers;		/* NULL: none */
 	const char *output;		/* absolute */
 	int force;			/* --force */
+	int resumed;			/* --resume */
+	struct qat_resume *resume;
 	int64_t index;			/* in the pipeline */
 	const qat_pipeline_step *plan;
 	qat_row *row;			/* in "steps" */
+	double began, seconds_before;	/* of the step: now, and before it was resumed */
+	int64_t peak_before;		/* bytes */
 	double last_event;		/* seconds */
 	double timed_from, timed_seconds;
 	int64_t timed_tokens, tokens;

@@ -10,12 +10,14 @@
 
 #include "error.h"
 #include "plugin.h"
+#include "resume.h"
 #include "session.h"
 #include "step_internal.h"
 
 /* The run's own records, which no task may name. */
 static const char *const records[] = {
-	"pipeline.yaml", "results.json", "events.jsonl", "states", "lock"
+	"pipeline.yaml", "results.json", "events.jsonl", "states", "finished.json", "checkpoints",
+	"lock"
 };
 
 static int component_ok(const char *at, size_t length)
@@ -65,6 +67,8 @@ static int under_output(qat_step *s, const char *path, char **out)
 			rc = qat_fail(QAT_EIO, "%s: %s", full, strerror(errno));
 		*at = '/';
 	}
+	if (!rc && s->resumed)
+		rc = qat_resume_clear_drafts(full);
 	if (rc) {
 		free(full);
 		return rc;
@@ -82,12 +86,13 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 				       strerror(errno)) : QAT_OK;
 }
 
-/* With --force, what an earlier run saved at the same place in the same form. */
+/* With --force or --resume, what an earlier run saved at the same place in the same form. */
 static int clear_saved(const qat_step *s, const char *path, const qat_format *format)
 {
 	struct stat st;
 
-	if (!s->force || lstat(path, &st) || !S_ISDIR(st.st_mode) || format->probe(path) <= 0)
+	if ((!s->force && !s->resumed) || lstat(path, &st) || !S_ISDIR(st.st_mode) ||
+	    format->probe(path) <= 0)
 		return QAT_OK;
 	return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -212,6 +212,14 @@ void qat_trackers_results(qat_trackers *t, const qat_results *r, int64_t step)
 		  step);
 }
 
+void qat_trackers_skip(qat_trackers *t, const qat_results *r)
+{
+	if (!t)
+		return;
+	t->evaluations = json_array_size(json_object_get(r->document, "evaluations"));
+	t->comparisons = json_array_size(json_object_get(r->document, "comparisons"));
+}
+
 static void tell_table(qat_trackers *t, const qat_results *r, const char *list)
 {
 	qat_track table = { .size = sizeof table, .tag = list, .step = t->steps, .time = now() };

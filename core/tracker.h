@@ -24,6 +24,9 @@ void qat_trackers_event(qat_trackers *t, const char *state, const qat_event_valu
 /* Rows of results that have not been told, after a step of the pipeline. */
 void qat_trackers_results(qat_trackers *t, const qat_results *r, int64_t step);
 
+/* What results have now was told by the run that was interrupted. */
+void qat_trackers_skip(qat_trackers *t, const qat_results *r);
+
 /* Tells the tables and closes; NULL is safe for both. Leaves the last failure's message. */
 void qat_trackers_close(qat_trackers *t, const qat_results *r);
 

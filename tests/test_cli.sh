@@ -62,7 +62,7 @@ silent stdout "no arguments"
 expect 2 '^qat-run: unknown option --chek: did you mean --check?$' stderr "$run" --chek x.yaml
 expect 2 'unknown option --zzzzzzz: qat-run --help lists them' stderr "$run" --zzzzzzz
 expect 2 'unknown option --che' stderr "$run" --che x.yaml
-expect 2 'unknown option --resume' stderr "$run" --resume x.yaml
+expect 2 'goes on with what is there, --force removes it' stderr "$run" --resume --force x.yaml
 expect 2 'unknown option -x' stderr "$run" -x
 expect 2 '--set needs a value' stderr "$run" x.yaml --set
 expect 2 '--check takes no value' stderr "$run" --check=1 x.yaml

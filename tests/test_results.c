@@ -183,6 +183,52 @@ static void store(const qat_output *o)
 	qat_yaml_free(doc);
 }
 
+/* What lies beside the lock when a run is killed at once is nothing. */
+START_TEST(stillborn)
+{
+	qat_output *o = NULL;
+
+	ck_assert_int_eq(mkdir(test_path("run"), 0755), 0);
+	test_write("run/lock", "1\n");
+	test_write("run/pipeline.yaml.new", "qat");
+	ck_assert_int_eq(qat_output_open(&o, test_path("run"), QAT_OUTPUT_GO_ON), QAT_OK);
+	qat_output_close(o);
+	ck_assert_int_eq(qat_output_open(&o, test_path("run"), QAT_OUTPUT_NEW), QAT_OK);
+	store(o);
+	qat_output_close(o);
+	ck_assert_int_eq(qat_output_open(&o, test_path("run"), QAT_OUTPUT_GO_ON), QAT_OK);
+	qat_output_close(o);
+	ck_assert(there("run/pipeline.yaml"));
+}
+END_TEST
+
+START_TEST(events_cut)
+{
+	const qat_event_value v = { "n", NULL, 1 };
+	qat_events *e = NULL;
+	int64_t mark = 0, more = 0;
+	struct stat st;
+
+	ck_assert_int_eq(qat_events_new(&e, test_path("cut.jsonl")), QAT_OK);
+	qat_events_add(e, &v, 1);
+	ck_assert_int_eq(qat_events_mark(e, &mark), QAT_OK);
+	ck_assert_int_gt(mark, 0);
+	qat_events_add(e, &v, 1);
+	ck_assert_int_eq(qat_events_mark(e, &more), QAT_OK);
+	ck_assert_int_gt(more, mark);
+	ck_assert_int_eq(qat_events_cut(e, mark), QAT_OK);
+	qat_events_add(e, &v, 1);	/* at the new end */
+	ck_assert_int_eq(stat(test_path("cut.jsonl"), &st), 0);
+	ck_assert_int_eq(st.st_size, more);
+	qat_log_level(0);
+	ck_assert_int_eq(qat_events_cut(e, more + 100), QAT_OK);
+	qat_log_level(QAT_LOG_INFO);
+	ck_assert_int_eq(stat(test_path("cut.jsonl"), &st), 0);
+	ck_assert_int_eq(st.st_size, more);
+	qat_events_free(e);
+}
+END_TEST
+
 static void refused(const char *name, int force, const char *why)
 {
 	qat_output *o = NULL;
@@ -339,6 +385,8 @@ int main(void)
 	tcase_add_test(c, atomic);
 	tcase_add_test(c, table);
 	tcase_add_test(c, events);
+	tcase_add_test(c, stillborn);
+	tcase_add_test(c, events_cut);
 	tcase_add_test(c, output);
 	tcase_add_test(c, force);
 	tcase_add_test(c, force_spares_others);

@@ -17,7 +17,9 @@
 enum { MOST_THREADS = 1024 };
 
 static const qat_option options[] = {
-	QAT_BOOL(qat_cpu_options, huge_pages, 1, "ask for huge pages where memory is large"),
+	QAT_OPTION(qat_cpu_options, QAT_OPT_BOOL, huge_pages,
+		   "ask for huge pages where memory is large", .def = 1, .max = 1,
+		   .flags = QAT_OPT_NEUTRAL),
 	QAT_END
 };
 

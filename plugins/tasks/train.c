@@ -22,6 +22,10 @@ typedef struct evaluate_options {
 	int64_t every, batch;
 } evaluate_options;
 
+typedef struct checkpoint_options {
+	int64_t every, keep;
+} checkpoint_options;
+
 typedef struct train_options {
 	const char *from, *sites, *as, *data;
 	int64_t steps, batch, accumulate;
@@ -29,6 +33,7 @@ typedef struct train_options {
 	schedule_options schedule;
 	double clip;
 	evaluate_options evaluate;
+	checkpoint_options checkpoint;
 } train_options;
 
 enum { CONSTANT, LINEAR, COSINE };
@@ -45,6 +50,14 @@ static const qat_option evaluate_table[] = {
 	QAT_OPTION(evaluate_options, QAT_OPT_DATA, data, "data set", .flags = 0),
 	QAT_INT(evaluate_options, every, 0, 0, 1e9, "optimizer steps between; 0: never"),
 	QAT_INT(evaluate_options, batch, 4, 1, 4096, "sequences at once"),
+	QAT_END
+};
+
+static const qat_option checkpoint_table[] = {
+	QAT_INT(checkpoint_options, every, 0, 0, 1e9, "optimizer steps between; 0: only when "
+		"the run is interrupted"),
+	QAT_INT(checkpoint_options, keep, 2, 1, 1000, "how many stay, the newest; beside them that "
+		"of the lowest evaluation loss"),
 	QAT_END
 };
 
@@ -67,6 +80,8 @@ static const qat_option options[] = {
 	QAT_FLOAT(train_options, clip, 1.0, 0.0, 1e9, "largest norm of the gradient; 0: no limit"),
 	QAT_OPTION(train_options, QAT_OPT_TABLE, evaluate, "evaluation while training, to "
 		   "events.jsonl", .table = evaluate_table),
+	QAT_OPTION(train_options, QAT_OPT_TABLE, checkpoint, "what --resume goes on from",
+		   .table = checkpoint_table, .flags = QAT_OPT_NEUTRAL),
 	QAT_END
 };
 
@@ -80,7 +95,9 @@ typedef struct run_state {
 	int64_t epoch;
 	int32_t *tokens, *labels;	/* [accumulate, batch, length] */
 	float *g, *nll;
-	int64_t tokens_done;
+	int64_t done;			/* optimizer steps */
+	double loss, best;		/* evaluation after them, NaN: none; lowest so far */
+	int64_t saved;			/* the last checkpoint, -1: none */
 } run_state;
 
 /* ---- data ---- */
@@ -194,7 +211,12 @@ static int update(run_state *r, int64_t step, double *norm)
 	return qat_api->update(r->session, &u);
 }
 
-static int evaluate(run_state *r, int64_t done)
+static int64_t tokens(const run_state *r, int64_t steps)
+{
+	return steps * r->o->batch * r->o->accumulate * r->length;
+}
+
+static int evaluate(run_state *r)
 {
 	static const char *const keys[] = { "optimizer_step", "loss", "perplexity", "tokens" };
 	const train_options *o = r->o;
@@ -202,14 +224,15 @@ static int evaluate(run_state *r, int64_t done)
 	double values[4];
 	int rc;
 
-	if (!o->evaluate.data || !o->evaluate.every || done % o->evaluate.every)
+	r->loss = NAN;
+	if (!o->evaluate.data || !o->evaluate.every || !r->done || r->done % o->evaluate.every)
 		return QAT_OK;
 	rc = qat_judge(r->step, &j, o->from, o->evaluate.data, o->evaluate.batch, r->session,
 		       NULL);
 	if (rc)
 		return rc;
-	values[0] = (double)done;
-	values[1] = j.nll / (double)j.tokens;
+	values[0] = (double)r->done;
+	values[1] = r->loss = j.nll / (double)j.tokens;
 	values[2] = exp(values[1]);
 	values[3] = (double)j.tokens;
 	qat_api->event(r->step, "evaluation", keys, values, 4);
@@ -239,11 +262,84 @@ static int one_step(run_state *r, int64_t step)
 		rc = update(r, step, &norm);
 	if (rc)
 		return rc;
-	r->tokens_done += r->o->batch * r->o->accumulate * r->length;
-	p.tokens = r->tokens_done;
-	qat_api->timed_tokens(r->step, r->o->batch * r->o->accumulate * r->length);
+	r->done = step + 1;
+	r->loss = NAN;
+	p.tokens = tokens(r, r->done);
+	qat_api->timed_tokens(r->step, tokens(r, 1));
 	qat_api->progress(r->step, &p);
-	return evaluate(r, step + 1);
+	return QAT_OK;
+}
+
+/* ---- checkpoints ---- */
+
+static int save_point(run_state *r)
+{
+	const qat_point p = { .size = sizeof p, .step = r->done, .keep = r->o->checkpoint.keep,
+			      .loss = r->loss };
+	const int rc = qat_api->checkpoint(r->session, &p);
+
+	qat_api->timed_tokens(r->step, 0);
+	if (!rc)
+		r->saved = r->done;
+	return rc;
+}
+
+/* After the last step the state itself is written, and needs no other copy unless it is
+ * the best. */
+static int save_if_due(run_state *r)
+{
+	const int64_t every = r->o->checkpoint.every;
+	const int best = every && r->loss < r->best;
+
+	if (best)
+		r->best = r->loss;
+	if (best || (every && r->done < r->o->steps && r->done % every == 0))
+		return save_point(r);
+	return QAT_OK;
+}
+
+/* Where the run that was interrupted had not come to evaluate, that is done first. */
+static int go_on(run_state *r)
+{
+	qat_point p = { .size = sizeof p };
+	int rc = qat_api->restore(r->session, &p);
+
+	if (rc)
+		return rc;
+	r->done = p.step;
+	r->loss = p.loss;
+	r->best = p.best;
+	r->saved = p.step > 0 ? p.step : -1;
+	if (p.step && isnan(p.loss))
+		rc = evaluate(r);
+	return rc || !p.step ? rc : save_if_due(r);
+}
+
+static int interrupted(run_state *r)
+{
+	int rc = r->saved == r->done || !r->done ? QAT_OK : save_point(r);
+
+	if (rc)
+		return rc;
+	return qat_fail(QAT_ESTOPPED, "interrupted after optimizer step %lld of %lld of state %s: "
+			"--resume goes on from there", (long long)r->done, (long long)r->o->steps,
+			r->o->as);
+}
+
+static int train_all(run_state *r)
+{
+	int rc = go_on(r);
+
+	while (!rc && r->done < r->o->steps && !qat_api->stopped()) {
+		rc = one_step(r, r->done);
+		if (!rc)
+			rc = evaluate(r);
+		if (!rc)
+			rc = save_if_due(r);
+	}
+	if (rc == QAT_ESTOPPED || (!rc && r->done < r->o->steps))
+		rc = interrupted(r);
+	return rc;
 }
 
 /* ---- the task ---- */
@@ -311,14 +407,10 @@ static int run(const void *self, qat_step *s)
 	run_state r = { .o = self, .step = s };
 	int rc = start(&r);
 
-	for (int64_t i = 0; i < r.o->steps && !rc; i++) {
-		rc = one_step(&r, i);
-		if (!rc && qat_api->stopped())
-			rc = qat_fail(QAT_ESTOPPED, "interrupted after optimizer step %lld of %lld",
-				      (long long)i + 1, (long long)r.o->steps);
-	}
 	if (!rc)
-		rc = qat_api->commit(r.session, r.o->as, r.tokens_done);
+		rc = train_all(&r);
+	if (!rc)
+		rc = qat_api->commit(r.session, r.o->as, tokens(&r, r.done));
 	qat_api->close(r.session);
 	qat_api->data_close(r.data);
 	free(r.order);

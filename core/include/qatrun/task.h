@@ -68,6 +68,16 @@ typedef struct qat_progress {
 	const char *state;		/* that is worked on */
 } qat_progress;
 
+/* A checkpoint of a step that makes a state. */
+typedef struct qat_point {
+	uint32_t size, reserved;
+	int64_t step;		/* optimizer steps done */
+	int64_t keep;		/* how many stay, the newest ones; at least 1 */
+	double loss;		/* of an evaluation after that step; NaN: there was none. That of
+				 * the lowest stays beside the newest */
+	double best;		/* restore: the lowest so far, infinity if there is none */
+} qat_point;
+
 typedef struct qat_session_api {
 	uint32_t size, reserved;
 
@@ -168,6 +178,16 @@ typedef struct qat_session_api {
 	int64_t (*special_tokens)(qat_step *s, int which, int32_t *out, int64_t room);
 	/* Tokens of the longest sequence of the model, 0: unlimited. Negative: an error. */
 	int64_t (*context)(qat_step *s);
+
+	/* --- checkpoints, between two optimizer steps of a training session --- */
+	/* Write what x keeps: parameters, the optimizer's moments, how far results and events
+	 * are. Whole or not at all. Where this step's checkpoint is there already, only loss
+	 * is taken note of. */
+	int (*checkpoint)(qat_session *x, const qat_point *p);
+	/* After open: the newest checkpoint that this step should go on from, if the run was
+	 * resumed, is read into x. out->step: optimizer steps that are done, 0 if there is
+	 * none. What else a task keeps must follow from that number. */
+	int (*restore)(qat_session *x, qat_point *out);
 } qat_session_api;
 
 #endif

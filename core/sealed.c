@@ -1,0 +1,69 @@
+/* sealed.c - JSON with its own checksum. */
+#include "sealed.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "hash.h"
+#include "results.h"
+
+#define KEY "checksum"
+
+/* Over the compact text with sorted keys, so that layout does not matter. */
+static int checksum(char out[17], const json_t *object, const char *path)
+{
+	char *text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+
+	if (!text)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", path);
+	snprintf(out, 17, "%016llx", (unsigned long long)qat_hash_text(text));
+	free(text);
+	return QAT_OK;
+}
+
+int qat_sealed_write(const char *path, json_t *object)
+{
+	char sum[17], *text = NULL;
+	int rc = checksum(sum, object, path);
+
+	if (!rc && !json_object_set_new(object, KEY, json_string(sum)))
+		text = json_dumps(object, JSON_INDENT(1));
+	json_object_del(object, KEY);
+	if (!rc && !text)
+		rc = qat_fail(QAT_ENOMEM, "%s: out of memory", path);
+	if (!rc)
+		rc = qat_file_replace(path, text, (int64_t)strlen(text));
+	free(text);
+	return rc;
+}
+
+int qat_sealed_read(json_t **out, const char *path)
+{
+	char sum[17], said[17] = "";
+	json_error_t e;
+	json_t *object;
+	const char *text;
+	int rc;
+
+	if (access(path, F_OK))
+		return qat_fail(errno == ENOENT ? QAT_ENOTFOUND : QAT_EIO, "%s: %s", path,
+				strerror(errno));
+	object = json_load_file(path, JSON_REJECT_DUPLICATES, &e);
+	text = json_string_value(json_object_get(object, KEY));
+	if (text)
+		snprintf(said, sizeof said, "%s", text);
+	json_object_del(object, KEY);
+	rc = object && text ? checksum(sum, object, path)
+	   : qat_fail(QAT_EFORMAT, "%s: %s", path, object ? "has no checksum" : e.text);
+	if (!rc && strcmp(sum, said))
+		rc = qat_fail(QAT_EFORMAT, "%s: its checksum is not that of its content", path);
+	if (rc)
+		json_decref(object);
+	else
+		*out = object;
+	return rc;
+}
