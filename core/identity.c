@@ -69,6 +69,7 @@ static int add_param(qat_hash *h, const qat_state *s, const qat_param_state *p)
 	add_tensor(h, &p->at);
 	add_tensor(h, &p->scale);
 	add_tensor(h, &p->zero);
+	add_tensor(h, &p->second);
 	if (p->at.data || !p->at.dtype)
 		return QAT_OK;
 	values = malloc((size_t)n);
