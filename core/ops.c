@@ -205,6 +205,10 @@ static int shape_observe(const qat_ir *g, const qat_node *n, qat_value *out)
 {
 	like(&out[0], in(g, n, 1), QAT_F32);
 	out[0].alias = n->in[1];
+	if (in(g, n, 2)) {
+		like(&out[1], in(g, n, 2), QAT_F64);
+		out[1].alias = n->in[2];
+	}
 	return QAT_OK;
 }
 
@@ -394,7 +398,7 @@ static const qat_op ops[QAT_OP_COUNT] = {
 	[QAT_OP_DEQUANTIZE] = { "dequantize", 2, 3, shape_dequantize, NULL },
 	[QAT_OP_MASK] = { "mask", 2, 2, shape_mask, NULL },
 	[QAT_OP_SCALE_GRAD] = { "scale_grad", 3, 4, NULL, NULL },
-	[QAT_OP_OBSERVE] = { "observe", 2, 2, shape_observe, NULL },
+	[QAT_OP_OBSERVE] = { "observe", 2, 3, shape_observe, NULL },
 	[QAT_OP_ADD] = { "add", 2, 2, shape_pair, qat_gradient_add },
 	[QAT_OP_MUL] = { "mul", 2, 2, shape_pair, qat_gradient_mul },
 	[QAT_OP_SCALE] = { "scale", 1, 1, shape_like, qat_gradient_scale },

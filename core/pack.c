@@ -139,5 +139,6 @@ int qat_scheme_same(const qat_scheme *a, const qat_scheme *b)
 	       a->block_rows == b->block_rows && a->block_cols == b->block_cols &&
 	       a->scale_format == b->scale_format && a->scale_rule == b->scale_rule &&
 	       a->zero == b->zero && a->divisor == b->divisor && a->range == b->range &&
-	       a->second_rows == b->second_rows;
+	       a->second_rows == b->second_rows && a->measure == b->measure &&
+	       a->measure_value == b->measure_value;
 }

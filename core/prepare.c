@@ -163,15 +163,19 @@ static int observe(prepare *p, int64_t v, const qat_scheme_set *set, int32_t sit
 	const qat_ir_extra extra = { .schemes = { set }, .site = site + 1 };
 	qat_value range = { .dtype = QAT_F32, .role = QAT_ROLE_STATE, .rank = 2,
 			    .shape = { 0, 2 }, .node = QAT_NONE, .alias = QAT_NONE };
-	int64_t in[2], out[QAT_MAX_OUT], ranges[2];
+	qat_value counts = range;
+	int64_t in[3] = { v, QAT_NONE, QAT_NONE }, out[QAT_MAX_OUT], ranges[2];
 
 	if (find_made(p, v, set))
 		return QAT_OK;
 	ranges_of(ranges, set->schemes[0], x);
-	range.shape[0] = ranges[0] * ranges[1];
-	in[0] = v;
+	range.shape[0] = counts.shape[0] = ranges[0] * ranges[1];
+	counts.dtype = QAT_F64;
+	counts.shape[1] = QAT_COUNTS;
 	in[1] = qat_ir_value(p->to, &range);
-	if (in[1] < 0 || qat_ir_node(p->to, QAT_OP_OBSERVE, &attr, 2, in, out, &extra) < 0)
+	if (qat_measures_part(set->schemes[0]))
+		in[2] = qat_ir_value(p->to, &counts);
+	if (p->to->error || qat_ir_node(p->to, QAT_OP_OBSERVE, &attr, 3, in, out, &extra) < 0)
 		return p->to->error;
 	return remember(p, v, set, out);
 }

@@ -1,7 +1,6 @@
 /* session_save.c - what a session's parameters and observed ranges are now, as a state. */
 #include "session_internal.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,37 +8,48 @@
 
 #include "error.h"
 #include "hash.h"
+#include "range.h"
+
+static void put_range(const qat_scheme *s, const qat_block_stats *b, int64_t k,
+		      qat_tensor *scale, qat_tensor *zero)
+{
+	const int two = s->scale_rule == QAT_SCALE_TWO_LEVEL;
+	float z = 0.0f;
+
+	((float *)scale->data)[k] = two ? qat_second_scale(s, b->amax, 0)
+					: qat_block_scale(s, b, &z);
+	if (s->zero == QAT_ZERO_INT)
+		((int8_t *)zero->data)[k] = (int8_t)z;
+	else
+		((float *)zero->data)[k] = z;
+}
 
 /* Scale and zero point of each block of an observed range, as tensors to save. */
 static int ranges_of(qat_session *x, const qat_node *n, qat_tensor *scale, qat_tensor *zero)
 {
-	const qat_scheme *s = n->schemes[0]->schemes[0];
-	const qat_value *v = x->ir->graph.values[n->in[1]];
-	const int64_t blocks = v->shape[0];
-	float *range = malloc((size_t)qat_value_bytes(v));
-	int rc = range && scale->data && zero->data ? QAT_OK
+	const int64_t blocks = x->ir->graph.values[n->in[1]]->shape[0];
+	const int counted = n->n_in > 2 && n->in[2] != QAT_NONE;
+	float *range = malloc((size_t)blocks * 2 * sizeof *range);
+	double *counts = malloc((size_t)(counted ? blocks * QAT_COUNTS : 1) * sizeof *counts);
+	int rc = range && counts && scale->data && zero->data ? QAT_OK
 		: qat_fail(QAT_ENOMEM, "session: out of memory");
 
 	if (!rc)
-		rc = qat_exec_read(x->exec, n->in[1], range, qat_value_bytes(v));
-	for (int64_t b = 0; b < blocks && !rc; b++) {
-		const float lo = range[2 * b], hi = range[2 * b + 1];
-		const float amax = -lo > hi ? -lo : hi;
-		const qat_block_stats stats = { .amax = amax, .extreme = -lo > hi ? lo : hi,
-						.lo = lo, .hi = hi,
-						.bad = !(lo <= hi && isfinite(lo) && isfinite(hi)) };
-		float z = 0.0f;
+		rc = qat_exec_read(x->exec, n->in[1], range, blocks * 2 * (int64_t)sizeof *range);
+	if (!rc && counted)
+		rc = qat_exec_read(x->exec, n->in[2], counts,
+				   blocks * QAT_COUNTS * (int64_t)sizeof *counts);
+	for (int64_t k = 0; k < blocks && !rc; k++) {
+		const qat_scheme *s = n->schemes[0]->schemes[0];
+		qat_block_stats b;
 
-		if (stats.bad)
-			rc = qat_fail(QAT_ENUMERIC, "%s: no finite range was seen", n->name);
-		((float *)scale->data)[b] = s->scale_rule == QAT_SCALE_TWO_LEVEL
-			? qat_second_scale(s, amax, 0) : qat_block_scale(s, &stats, &z);
-		if (s->zero == QAT_ZERO_INT)
-			((int8_t *)zero->data)[b] = (int8_t)z;
+		if (qat_range_stats(&b, s, range + 2 * k, counted ? counts + k * QAT_COUNTS : NULL))
+			put_range(s, &b, k, scale, zero);
 		else
-			((float *)zero->data)[b] = z;
+			rc = qat_fail(QAT_ENUMERIC, "%s: no finite range was seen", n->name);
 	}
 	free(range);
+	free(counts);
 	return rc;
 }
 

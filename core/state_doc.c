@@ -51,6 +51,10 @@ static json_t *scheme_to_json(const qat_scheme *s)
 	}
 	if (s->scale_rule == QAT_SCALE_TWO_LEVEL)
 		lost |= json_object_set_new(o, "second_rows", json_integer(s->second_rows));
+	if (s->measure) {
+		lost |= json_object_set_new(o, "measure", json_integer(s->measure));
+		lost |= json_object_set_new(o, "measure_value", json_real(s->measure_value));
+	}
 	if (s->grid == QAT_GRID_TABLE) {
 		json_t *table = json_array();
 
@@ -199,6 +203,23 @@ static int check_scheme(const reader *r, const qat_scheme *s)
 	return QAT_OK;
 }
 
+/* Absent where a range is all that was seen. */
+static int read_measure(const reader *r, qat_scheme *s, const json_t *o)
+{
+	const json_t *which = json_object_get(o, "measure");
+	const json_int_t n = json_integer_value(which);
+	const double value = json_number_value(json_object_get(o, "measure_value"));
+
+	if (!which)
+		return QAT_OK;
+	if (!json_is_integer(which) || n < QAT_MEASURE_MINMAX || n > QAT_MEASURE_EMA ||
+	    !(value >= 0.0 && value <= 100.0))
+		return bad(r, "what a scheme's range is measured by is unknown");
+	s->measure = (int32_t)n;
+	s->measure_value = value;
+	return QAT_OK;
+}
+
 static int read_scheme(const reader *r, qat_scheme *s, const json_t *o)
 {
 	int rc;
@@ -224,6 +245,9 @@ static int read_scheme(const reader *r, qat_scheme *s, const json_t *o)
 		return bad(r, "a scheme's second_rows is not an integer");
 	s->second_rows = json_integer_value(json_object_get(o, "second_rows"));
 	s->divisor = json_number_value(json_object_get(o, "divisor"));
+	rc = read_measure(r, s, o);
+	if (rc)
+		return rc;
 	s->largest = (float)json_number_value(json_object_get(o, "largest"));
 	s->name = qat_arena_text(r->arena, json_string_value(json_object_get(o, "quantizer")));
 	rc = s->grid == QAT_GRID_TABLE ? read_table(r, s, o) : QAT_OK;

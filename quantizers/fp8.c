@@ -6,13 +6,14 @@
  * grid's end, which rounds to the end: nothing is clipped, and the clipped gradient is
  * the plain one.
  */
-#include <qatrun/quantizer.h>
+#include "ranges.h"
 
 enum { AUTO, TENSOR, CHANNEL, TOKEN };
 enum { STE_CLIPPED, STE };
 
 typedef struct fp8_options {
 	int64_t element, granularity, scale_format, dynamic, gradient;
+	range_options ranges;
 } fp8_options;
 
 static const struct element {
@@ -32,6 +33,7 @@ static const qat_option options[] = {
 		 "not dynamic)"),
 	QAT_ENUM(fp8_options, scale_format, 0, scale_formats,
 		 "how a scale is stored; it is rounded to that before it is used"),
+	RANGE_OPTIONS(fp8_options),
 	QAT_BOOL(fp8_options, dynamic, 1,
 		 "an input's range is its own each time; false: from a calibrate step"),
 	QAT_ENUM(fp8_options, gradient, STE_CLIPPED, gradients,
@@ -81,8 +83,10 @@ static int fp8_scheme(const void *self, const qat_site *site, int64_t index, qat
 	const fp8_options *o = self;
 	const struct element *e = &elements[o->element];
 	const int granularity = granularity_of(o, site);
-	const int rc = check_port(o, site, granularity);
+	int rc = check_port(o, site, granularity);
 
+	if (!rc)
+		rc = range_check(&o->ranges, site, (int)o->dynamic, 0);
 	if (rc)
 		return rc;
 	if (index)
@@ -107,6 +111,7 @@ static int fp8_scheme(const void *self, const qat_site *site, int64_t index, qat
 		.gradient = o->gradient == STE ? QAT_GRAD_STE : QAT_GRAD_STE_CLIPPED,
 		.name = "fp8",
 	};
+	range_fill(&o->ranges, out);
 	return QAT_OK;
 }
 

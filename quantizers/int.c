@@ -7,7 +7,7 @@
  * With divisor narrow (d = qmax) no element can round past the ends, so the clipped
  * straight-through gradient is the plain one and costs no mask.
  */
-#include <qatrun/quantizer.h>
+#include "ranges.h"
 
 enum { AUTO, TENSOR, CHANNEL, TOKEN, GROUP };
 enum { NARROW, FULL, SIGNED };
@@ -16,13 +16,13 @@ enum { STE_CLIPPED, STE };
 typedef struct int_options {
 	int64_t bits, group_size, granularity;
 	int64_t symmetric, float_zero, divisor;
-	int64_t scale_format, range, dynamic, gradient;
+	int64_t scale_format, dynamic, gradient;
+	range_options ranges;
 } int_options;
 
 static const char *const granularities[] = { "auto", "tensor", "channel", "token", "group", NULL };
 static const char *const divisors[] = { "narrow", "full", "signed", NULL };
 static const char *const scale_formats[] = { "f32", "bf16", "f16", NULL };
-static const char *const ranges[] = { "minmax", NULL };
 static const char *const gradients[] = { "ste_clipped", "ste", NULL };
 
 /* The tables differ in the widths that they take, and in nothing else. */
@@ -42,7 +42,7 @@ static const char *const gradients[] = { "ste_clipped", "ste", NULL };
 		"signed: the largest element, with its sign, / -2^(bits-1) (GGUF Q4_0)"), \
 	QAT_ENUM(int_options, scale_format, 0, scale_formats, \
 		"how a scale is stored; it is rounded to that before it is used"), \
-	QAT_ENUM(int_options, range, 0, ranges, "what the scale is made from"), \
+	RANGE_OPTIONS(int_options), \
 	QAT_BOOL(int_options, dynamic, 1, \
 		"an input's range is its own each time; false: from a calibrate step"), \
 	QAT_ENUM(int_options, gradient, STE_CLIPPED, gradients, \
@@ -50,7 +50,7 @@ static const char *const gradients[] = { "ste_clipped", "ste", NULL };
 	QAT_END \
 }
 
-static const qat_option options[][11] = {
+static const qat_option options[][13] = {
 	INT_OPTIONS(8, 2, 8), [2] = INT_OPTIONS(2, 2, 2), INT_OPTIONS(3, 3, 3),
 	INT_OPTIONS(4, 4, 4), INT_OPTIONS(5, 5, 5), INT_OPTIONS(6, 6, 6),
 	INT_OPTIONS(7, 7, 7), INT_OPTIONS(8, 8, 8),
@@ -125,7 +125,11 @@ static int check_options(const int_options *o, const qat_site *site)
 		return qat_fail(QAT_EINVAL, "%s, %s: divisor: %s belongs to symmetric: true; an "
 				"asymmetric range always uses all codes", site->name, port,
 				divisors[o->divisor]);
-	return QAT_OK;
+	if (o->float_zero && o->ranges.range != MINMAX)
+		return qat_fail(QAT_EINVAL, "%s, %s: range: %s with float_zero: true: such a range "
+				"need not hold 0, and is minmax", site->name, port,
+				range_names[o->ranges.range]);
+	return range_check(&o->ranges, site, (int)o->dynamic, 1);
 }
 
 static int check_port(const int_options *o, const qat_site *site, int granularity)
@@ -203,6 +207,7 @@ static int int_scheme(const void *self, const qat_site *site, int64_t index, qat
 		.name = names[o->bits],
 	};
 	fill_range(out, o);
+	range_fill(&o->ranges, out);
 	return QAT_OK;
 }
 

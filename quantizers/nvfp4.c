@@ -7,18 +7,20 @@
  * Gradient: straight through, for the reason that mxfp.c states; an element saturates
  * only where b is rounded down by much (b is subnormal), or under a calibrated range.
  */
-#include <qatrun/quantizer.h>
+#include "ranges.h"
 
 enum { NVFP4_BLOCK = 16 };
 enum { STE, STE_CLIPPED };
 
 typedef struct nvfp4_options {
 	int64_t dynamic, gradient;
+	range_options ranges;
 } nvfp4_options;
 
 static const char *const gradients[] = { "ste", "ste_clipped", NULL };
 
 static const qat_option options[] = {
+	RANGE_OPTIONS(nvfp4_options),
 	QAT_BOOL(nvfp4_options, dynamic, 1,
 		 "an input's second scale is its token's; false: one from a calibrate step"),
 	QAT_ENUM(nvfp4_options, gradient, STE, gradients,
@@ -41,6 +43,11 @@ static int nvfp4_scheme(const void *self, const qat_site *site, int64_t index, q
 	if (weight && !o->dynamic)
 		return qat_fail(QAT_EINVAL, "%s, weight: dynamic: false is for inputs: a weight's "
 				"range follows the weight", site->name);
+	if (o->ranges.range == MSE)
+		return qat_fail(QAT_EINVAL, "%s: range: mse: nvfp4 takes minmax, percentile or ema",
+				site->name);
+	if (range_check(&o->ranges, site, (int)o->dynamic, 0))
+		return QAT_EINVAL;
 	*out = (qat_scheme){
 		.size = out->size,
 		.numerics = QAT_NUMERICS,
@@ -61,6 +68,7 @@ static int nvfp4_scheme(const void *self, const qat_site *site, int64_t index, q
 		.name = "nvfp4",
 		.second_rows = weight || !o->dynamic ? 0 : 1,
 	};
+	range_fill(&o->ranges, out);
 	return QAT_OK;
 }
 

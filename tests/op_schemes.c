@@ -25,6 +25,7 @@ typedef struct variant {
 enum { NARROW, FULL, SIGNED };
 enum { F32, BF16, F16 };
 enum { FLOOR, CEIL, EVEN };
+enum { MINMAX, PERCENTILE, MSE, EMA };
 
 static const variant variants[] = {
 	{ "int8", { "divisor" }, { FULL } },
@@ -50,6 +51,15 @@ static const variant variants[] = {
 	{ "fp8", { "scale_format" }, { BF16 } },
 	{ "fp8", { "dynamic" }, { 0 } },
 	{ "nvfp4", { "gradient" }, { 1 } },
+	{ "int8", { "range", "percentile" }, { PERCENTILE, 90 } },
+	{ "int4", { "range", "percentile", "symmetric" }, { PERCENTILE, 80, 0 } },
+	{ "int4", { "range", "group_size" }, { MSE, 32 } },
+	{ "int3", { "range", "symmetric" }, { MSE, 0 } },
+	{ "int4", { "range", "divisor", "scale_format" }, { MSE, SIGNED, F16 } },
+	{ "int4", { "range", "granularity" }, { MSE, 1 } },
+	{ "int8", { "dynamic", "range" }, { 0, MSE } },
+	{ "int8", { "dynamic", "range", "ema_rate" }, { 0, EMA, 0.25 } },
+	{ "nvfp4", { "dynamic", "range" }, { 0, PERCENTILE } },
 	{ "nvfp4", { "dynamic", "gradient" }, { 0, 1 } },
 };
 
@@ -415,6 +425,13 @@ static void observe_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 		c.by_rows = 0;
 		put_floats(&c, 0, QAT_F32, rows, cols, x, 1);
 		put(&c, 1, QAT_F32, n, 2, range, 0);
+		if (qat_measures_part(&e->s)) {
+			double *counts = room(n * QAT_COUNTS, sizeof *counts);
+
+			counts[QAT_COUNTS / 3] = v;
+			put(&c, 2, QAT_F64, n, QAT_COUNTS, counts, 0);
+			free(counts);
+		}
 		free(range);
 		free(x);
 		finish(m, &c);

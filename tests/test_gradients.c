@@ -439,6 +439,8 @@ static const variant variants[] = {
 	{ "mxfp8", { "element", "gradient" }, { 0, 1 } },
 	{ "fp8", { NULL }, { 0 } },
 	{ "fp8", { "element", "dynamic" }, { 1, 0 } },
+	{ "int4", { "range", "percentile" }, { 1, 75 } },
+	{ "int4", { "range", "group_size" }, { 2, 8 } },
 	{ "nvfp4", { NULL }, { 0 } },
 	{ "nvfp4", { "gradient", "dynamic" }, { 1, 0 } },
 	{ "int8", { "dynamic" }, { 0 } },
@@ -452,11 +454,14 @@ static int scheme_of(qat_scheme *out, const variant *v, const qat_site *site)
 
 	if (!i.interface)
 		return 0;
-	/* A weight has no static range. */
-	for (int o = 0; o < 3 && v->option[o] && (site->port == QAT_PORT_INPUT ||
-						  strcmp(v->option[o], "dynamic")); o++)
-		ck_assert_msg(kit_set(&i, v->option[o], v->value[o]), "%s has no option %s",
-			      v->quantizer, v->option[o]);
+	/* A weight has no static range; a dynamic input is never measured in part. */
+	for (int o = 0; o < 3 && v->option[o]; o++) {
+		const int input = site->port == QAT_PORT_INPUT;
+
+		if (strcmp(v->option[o], input ? "range" : "dynamic") != 0)
+			ck_assert_msg(kit_set(&i, v->option[o], v->value[o]), "%s has no option %s",
+				      v->quantizer, v->option[o]);
+	}
 	out->size = sizeof *out;
 	ck_assert_msg(q->scheme(i.self, site, 0, out) == QAT_OK, "%s", qat_error());
 	return 1;

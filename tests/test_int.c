@@ -165,6 +165,32 @@ START_TEST(refused)
 }
 END_TEST
 
+START_TEST(ranges)
+{
+	defaults("int4");
+	o.ranges.range = PERCENTILE;
+	ck_assert_int_eq(make(&weight), QAT_OK);
+	ck_assert_int_eq(s.measure, QAT_MEASURE_PERCENTILE);
+	ck_assert(s.measure_value == 99.99);
+	ck_assert_int_eq(qat_scheme_clips(&s), 1);
+	o.ranges.range = EMA;
+	ck_assert_int_eq(make(&weight), QAT_EINVAL);
+	ck_says("range: ema is for inputs");
+	ck_assert_int_eq(make(&input), QAT_EINVAL);
+	ck_says("say dynamic: false");
+	o.dynamic = 0;
+	ck_assert_int_eq(make(&input), QAT_OK);
+	ck_assert_int_eq(s.measure, QAT_MEASURE_EMA);
+	ck_assert(s.measure_value == 0.01);
+	o.ranges.range = MSE;
+	o.dynamic = 1;
+	o.symmetric = 0;
+	o.float_zero = 1;
+	ck_assert_int_eq(make(&weight), QAT_EINVAL);
+	ck_says("range: mse with float_zero");
+}
+END_TEST
+
 /* amax 7: s = 1, ties go to even. */
 START_TEST(narrow)
 {
@@ -321,6 +347,7 @@ int main(void)
 	tcase_add_test(t, widths);
 	tcase_add_test(t, granularity);
 	tcase_add_test(t, refused);
+	tcase_add_test(t, ranges);
 	tcase_add_test(t, narrow);
 	tcase_add_test(t, full);
 	tcase_add_test(t, signed_divisor);

@@ -124,6 +124,11 @@ sites="{deploy: [{match: \"$linear\", input: x}]}"
 parity input-only llama
 
 place static llama "$channel" "$fixed"
+place mse llama '{quantizer: int4, group_size: 32, range: mse}' \
+	'{quantizer: int8, dynamic: false, range: mse}'
+place percentile gpt2 '{quantizer: int8, range: percentile, percentile: 99}' \
+	'{quantizer: int8, dynamic: false, range: percentile, percentile: 99.9, symmetric: false}'
+place ema llama "$channel" '{quantizer: fp8, dynamic: false, range: ema, ema_rate: 0.5}'
 place static-lohi gpt2 "$group" \
 	'{quantizer: int8, granularity: tensor, dynamic: false, symmetric: false}'
 

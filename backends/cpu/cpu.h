@@ -121,6 +121,8 @@ typedef struct qat_cpu_observe {
 	qat_src x;
 	const float *before;		/* [S * G, 2] */
 	float *after;
+	const double *counts_before;	/* [S * G, QAT_COUNTS] or NULL */
+	double *counts;
 } qat_cpu_observe;
 
 typedef struct qat_cpu_convert {	/* a matrix whose type the kernel does not take */

@@ -75,6 +75,8 @@ static int prepare_quantize(const qat_cpu_site *c, qat_cpu_step *s)
 		.scale = qat_cpu_out_data(c, 1), .zero = qat_cpu_out_data(c, 2),
 		.mask = qat_cpu_out_data(c, 3),
 	};
+	if (qat_measures_blocks(q->a.scheme) && !q->a.given_scale)
+		q->a.room = qat_cpu_work(c, &s->workspace, 4 * q->a.rows * q->a.cols);
 	layout = layout_of(c, &q->plan);
 	if (layout != QAT_CPU_SINGLE)
 		place_packed(c, s, layout);
@@ -279,7 +281,9 @@ static int prepare_observe(const qat_cpu_site *c, qat_cpu_step *s)
 	s->u.observe = (qat_cpu_observe){ .scheme = scheme(c->n, 0), .rows = x->shape[0],
 					  .cols = x->shape[1], .x = qat_cpu_src(c, 0),
 					  .before = qat_cpu_in_data(c, 1),
-					  .after = qat_cpu_out_data(c, 0) };
+					  .after = qat_cpu_out_data(c, 0),
+					  .counts_before = qat_cpu_in_data(c, 2),
+					  .counts = qat_cpu_out_data(c, 1) };
 	return QAT_OK;
 }
 
@@ -289,6 +293,27 @@ static float element(qat_src x, int64_t i)
 				  : qat_bf16_to_f32(((const uint16_t *)x.data)[i]);
 }
 
+/* Block k of a range: of block_rows x block_cols elements. */
+static void observe_block(const qat_cpu_observe *o, int64_t k, int64_t block_rows,
+			  int64_t block_cols)
+{
+	const int64_t groups = o->cols / block_cols;
+	const int64_t first = k / groups * block_rows * o->cols + k % groups * block_cols;
+	float lo = INFINITY, hi = -INFINITY;
+
+	for (int64_t i = 0; i < block_rows * block_cols; i++) {
+		const float x = element(o->x, first + i / block_cols * o->cols + i % block_cols);
+
+		lo = x < lo || x != x ? x : lo;
+		hi = x > hi || x != x ? x : hi;
+		if (o->counts)
+			qat_counts_add(o->counts + k * QAT_COUNTS, x);
+	}
+	o->after[2 * k] = o->before[2 * k];
+	o->after[2 * k + 1] = o->before[2 * k + 1];
+	qat_range_add(o->scheme, o->after + 2 * k, lo, hi);
+}
+
 /* Calibration is rare, and this is not where its time goes: one thread, element by
  * element. A NaN stays: nothing is below or above it. */
 static int run_observe(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
@@ -296,22 +321,14 @@ static int run_observe(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	const qat_cpu_observe *o = &s->u.observe;
 	const int64_t rows = qat_range_rows(o->scheme), cols = qat_range_cols(o->scheme);
 	const int64_t block_rows = rows ? rows : o->rows, block_cols = cols ? cols : o->cols;
-	const int64_t groups = o->cols / block_cols;
+	const int64_t blocks = o->rows / block_rows * (o->cols / block_cols);
 
 	(void)cpu;
 	(void)rt;
-	for (int64_t i = 0; i < o->rows / block_rows * groups * 2; i++)
-		o->after[i] = o->before[i];
-	for (int64_t i = 0; i < o->rows * o->cols; i++) {
-		const int64_t block = i / o->cols / block_rows * groups + i % o->cols / block_cols;
-		const float x = element(o->x, i);
-		float *range = o->after + 2 * block;
-
-		if (x < range[0] || x != x)
-			range[0] = x;
-		if (x > range[1] || x != x)
-			range[1] = x;
-	}
+	for (int64_t i = 0; o->counts && i < blocks * QAT_COUNTS; i++)
+		o->counts[i] = o->counts_before[i];
+	for (int64_t k = 0; k < blocks; k++)
+		observe_block(o, k, block_rows, block_cols);
 	return QAT_OK;
 }
 
@@ -325,4 +342,5 @@ static int check_observe(const qat_cpu_site *c, char *why, int64_t room)
 	return QAT_SUPPORT_GENERIC;
 }
 
-const qat_cpu_op qat_cpu_observe_op = { "ef", "f", prepare_observe, run_observe, check_observe };
+const qat_cpu_op qat_cpu_observe_op = { "efd", "fd", prepare_observe, run_observe,
+					check_observe };

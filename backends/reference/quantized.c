@@ -117,11 +117,30 @@ static float second_scale(const ref_call *c, const blocks *b, int64_t k, int64_t
 	return qat_second_scale(b->s, stats.amax, stats.bad);
 }
 
+/* The range of block k by its elements, where it is not all of them. */
+static int measure(const ref_call *c, const blocks *b, int64_t k, qat_block_stats *stats)
+{
+	const int64_t n = b->rows * b->cols;
+	float *x;
+
+	if (!qat_measures_blocks(b->s) || c->in[1].data)
+		return QAT_OK;
+	x = malloc((size_t)n * sizeof *x);
+	if (!x)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", c->n->name);
+	for (int64_t i = 0; i < n; i++)
+		x[i] = ref_float(&c->in[0], element(b, k, i));
+	qat_stats_measure(b->s, stats, x, n);
+	free(x);
+	return QAT_OK;
+}
+
 /* Scale and zero point of block k: given, or from its elements and then stored. */
-static float block_scale(ref_call *c, const blocks *b, int64_t k, float second, float *zero)
+static int block_scale(ref_call *c, const blocks *b, int64_t k, float second, float *scale,
+		       float *zero)
 {
 	qat_block_stats stats;
-	float scale;
+	int rc;
 
 	qat_stats_init(&stats);
 	stats.second = second;
@@ -131,13 +150,17 @@ static float block_scale(ref_call *c, const blocks *b, int64_t k, float second, 
 		c->rt->bad_node = c->n->id;
 	if (c->in[1].data && b->s->scale_rule != QAT_SCALE_TWO_LEVEL) {
 		*zero = (float)ref_or_zero(&c->in[2], k);
-		return ref_float(&c->in[1], k);
+		*scale = ref_float(&c->in[1], k);
+		return QAT_OK;
 	}
-	scale = qat_block_scale(b->s, &stats, zero);
-	ref_put(&c->out[1], k, scale);
+	rc = measure(c, b, k, &stats);
+	if (rc)
+		return rc;
+	*scale = qat_block_scale(b->s, &stats, zero);
+	ref_put(&c->out[1], k, *scale);
 	if (c->out[2].data)
 		ref_put(&c->out[2], k, *zero);
-	return scale;
+	return QAT_OK;
 }
 
 int ref_quantize(ref_call *c)
@@ -152,9 +175,12 @@ int ref_quantize(ref_call *c)
 		((uint8_t *)mask->data)[i] = 0;
 	for (int64_t k = 0; k < count; k++) {
 		float zero, scale;
+		int rc;
 
 		second = second_scale(c, &b, k, &second_at, second);
-		scale = block_scale(c, &b, k, second, &zero);
+		rc = block_scale(c, &b, k, second, &scale, &zero);
+		if (rc)
+			return rc;
 
 		for (int64_t i = 0; i < b.rows * b.cols; i++) {
 			const int64_t at = element(&b, k, i);
@@ -205,16 +231,26 @@ int ref_observe(ref_call *c)
 	const qat_scheme ranges = { .block_rows = qat_range_rows(s),
 				    .block_cols = qat_range_cols(s) };
 	const blocks b = blocks_of(&ranges, x);
+	const double *before = c->in[2].data;
 	float *range = c->out[0].data;
+	double *counts = c->out[1].data;
 
-	for (int64_t i = 0; i < c->out[0].n; i++)
-		range[i] = ref_float(&c->in[1], i);
-	for (int64_t i = 0; i < x->n; i++) {
-		float *lo = range + 2 * block_at(&b, i / x->cols, i % x->cols), *hi = lo + 1;
-		const float v = ref_float(x, i);
+	for (int64_t i = 0; counts && i < c->out[1].n; i++)
+		counts[i] = before[i];
+	for (int64_t k = 0; k < x->n / (b.rows * b.cols); k++) {
+		float lo = INFINITY, hi = -INFINITY;
 
-		*lo = v < *lo || v != v ? v : *lo;
-		*hi = v > *hi || v != v ? v : *hi;
+		for (int64_t i = 0; i < b.rows * b.cols; i++) {
+			const float v = ref_float(x, element(&b, k, i));
+
+			lo = v < lo || v != v ? v : lo;
+			hi = v > hi || v != v ? v : hi;
+			if (counts)
+				qat_counts_add(counts + k * QAT_COUNTS, v);
+		}
+		range[2 * k] = ref_float(&c->in[1], 2 * k);
+		range[2 * k + 1] = ref_float(&c->in[1], 2 * k + 1);
+		qat_range_add(s, range + 2 * k, lo, hi);
 	}
 	return QAT_OK;
 }

@@ -1,5 +1,5 @@
-/* calibrate.c - measure the ranges of inputs whose schemes are static: the smallest and
- * largest value of each, over a data set, with the model in float.
+/* calibrate.c - measure the ranges of inputs whose schemes are static, over a data set,
+ * with the model in float.
  */
 #include "task_kit.h"
 

@@ -61,6 +61,8 @@ typedef struct qat_quantize_args {
 	float *scale;			/* [S, G]; not written where a scale is given */
 	void *zero;			/* I8 or F32 [S, G], as scheme->zero says; else NULL */
 	uint8_t *mask;			/* [rows, ceil(cols / 8)] or NULL */
+	float *room;			/* [rows, cols], where the range of a block is not all
+					 * of it (qat_measures_blocks) and no scale is given */
 } qat_quantize_args;
 
 typedef struct qat_dequantize_args {

@@ -406,6 +406,50 @@ static int quantize_two(quant_call *q)
 	return bad;
 }
 
+/* ---- ranges that leave elements out ---- */
+
+/* Block k's elements one after the other, in its part of the room. */
+static const float *gather(const quant_call *q, int64_t k)
+{
+	const qat_quantize_args *a = q->a;
+	const int64_t n = q->block_cols, c = k % q->groups * n;
+	float *at = a->room + k * q->block_rows * n;
+
+	for (int64_t i = 0; i < q->block_rows; i++)
+		load_floats(at + i * n, a->x.data, a->x.dtype,
+			    (k / q->groups * q->block_rows + i) * a->cols + c, n);
+	return at;
+}
+
+static int measured_block(const quant_call *q, int64_t k)
+{
+	const int64_t first = k / q->groups * q->block_rows, c = k % q->groups * q->block_cols;
+	const float *x = gather(q, k);
+	qat_block_stats b;
+	quant_block block;
+
+	qat_stats_init(&b);
+	for (int64_t i = 0; i < q->block_rows * q->block_cols; i++)
+		qat_stats_add(&b, x[i]);
+	qat_stats_measure(q->s, &b, x, q->block_rows * q->block_cols);
+	block = settle(q, k, &b);
+	for (int64_t r = first; r < first + q->block_rows; r++)
+		row_codes(q, r, c, &block);
+	return b.bad;
+}
+
+/* Bytes of masks are shared by the blocks of a row: one thread does them. */
+static int quantize_measured(const quant_call *q)
+{
+	int bad = 0;
+
+#pragma omp parallel for schedule(static) reduction(|: bad)
+	for (int64_t i = 0; i < q->a->rows / q->block_rows; i++)
+		for (int64_t g = 0; g < q->groups; g++)
+			bad |= measured_block(q, i * q->groups + g);
+	return bad;
+}
+
 static int quantize(const qat_quantize_args *a)
 {
 	const qat_scheme *s = a->scheme;
@@ -417,6 +461,8 @@ static int quantize(const qat_quantize_args *a)
 	q.groups = a->cols / q.block_cols;
 	if (a->mask)
 		memset(a->mask, 0, (size_t)(a->rows * div_up(a->cols, 8)));
+	if (qat_measures_blocks(s) && !a->given_scale)
+		return quantize_measured(&q);
 	if (s->scale_rule == QAT_SCALE_TWO_LEVEL)
 		return quantize_two(&q);
 	if (q.block_rows == 1) {

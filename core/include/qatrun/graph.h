@@ -49,9 +49,10 @@ enum {
 	QAT_OP_MASK = 7,
 	/* g, x, scale, zero? -> dscale [S, G]: learned ranges. */
 	QAT_OP_SCALE_GRAD = 8,
-	/* x [R, C], range [S * G, 2] f32 -> range (same memory), min and max of all that was
-	 * seen: calibration. A NaN in x makes both NaN. Two-level scales: one range for
-	 * second_rows. */
+	/* x [R, C], range [S * G, 2] f32, counts [S * G, QAT_COUNTS] F64? -> range, counts?
+	 * (same memory): calibration. Min and max of all that was seen, or their moving
+	 * average over calls, as the scheme measures; a NaN in x makes both NaN. Counts are
+	 * numerics.h's histogram. Two-level scales: one range for second_rows. */
 	QAT_OP_OBSERVE = 9,
 	/* a [R, C], b [R, C] -> a + b. */
 	QAT_OP_ADD = 10,

@@ -381,12 +381,178 @@ static inline int qat_scheme_clips(const qat_scheme *s)
 {
 	if (s->gradient == QAT_GRAD_STE)
 		return 0;
+	if (s->measure)
+		return 1;
 	if (s->range == QAT_RANGE_DYNAMIC && s->grid == QAT_GRID_FLOAT && s->mbits <= 3 &&
 	    s->scale_rule == QAT_SCALE_ABSMAX && s->divisor == (double)s->largest)
 		return s->scale_format != QAT_F32 && s->scale_format != QAT_BF16;
 	return s->range != QAT_RANGE_DYNAMIC || s->grid != QAT_GRID_UNIFORM ||
 	       s->scale_rule != QAT_SCALE_ABSMAX || s->scale_format != QAT_F32 ||
 	       s->divisor != (double)s->qmax || s->qmin != -s->qmax;
+}
+
+/* ---- ranges that leave elements out ---- */
+
+enum { QAT_MSE_STEPS = 32, QAT_SHRINK = 64 };
+
+/* Statistics of a range shrunk to (64 - i) / 64 of itself. */
+static inline qat_block_stats qat_stats_shrunk(const qat_block_stats *b, int i)
+{
+	const float f = (float)(QAT_SHRINK - i) / (float)QAT_SHRINK;
+	qat_block_stats out = *b;
+
+	out.amax *= f;
+	out.extreme *= f;
+	out.lo *= f;
+	out.hi *= f;
+	return out;
+}
+
+/* Squared error of n elements of a block with these statistics: in double, element i in
+ * sum i % 8, which are then added in order. */
+static inline double qat_square_error(const qat_scheme *s, const qat_block_stats *b,
+				      const float *x, int64_t n)
+{
+	const int uniform = s->grid == QAT_GRID_UNIFORM && s->zero != QAT_ZERO_FLOAT;
+	const float lo = (float)s->qmin, hi = (float)s->qmax;
+	double part[8] = { 0 }, sum = 0;
+	float zero, r;
+	const float scale = qat_block_scale(s, b, &zero);
+
+	r = 1.0f / scale;
+	for (int64_t i = 0; i < n; i += 8) {
+		for (int k = 0; k < 8 && i + k < n; k++) {
+			float y;
+
+			if (uniform) {
+				const float q = rintf(x[i + k] * r) + zero, up = q > lo ? q : lo;
+
+				y = scale * ((up < hi ? up : hi) - zero);
+			} else {
+				int inside;
+
+				y = qat_decode(s, qat_code(s, x[i + k], scale, zero, &inside),
+					       scale, zero);
+			}
+			part[k] += ((double)y - x[i + k]) * ((double)y - x[i + k]);
+		}
+	}
+	for (int k = 0; k < 8; k++)
+		sum += part[k];
+	return sum;
+}
+
+/* How many of n elements lie inside a percentile: at least that part, at least one. */
+static inline int64_t qat_percentile_rank(double percent, int64_t n)
+{
+	const int64_t k = (int64_t)ceil(percent / 100.0 * (double)n);
+
+	return k < 1 ? 1 : k > n ? n : k;
+}
+
+/* Element of that rank, from 1, among n finite ones, ascending; magnitudes if asked. By
+ * bisection of the bits, which puts -0 before 0. */
+static inline float qat_select(const float *x, int64_t n, int64_t rank, int magnitudes)
+{
+	int64_t lo = magnitudes ? 0 : -0x7f800000 - 1, hi = 0x7f800000;
+
+	while (lo < hi) {
+		const int64_t mid = lo + (hi - lo) / 2;
+		const int32_t limit = (int32_t)mid;
+		int64_t below = 0;
+
+		for (int64_t i = 0; i < n; i++) {
+			const int32_t u = (int32_t)(qat_f32_bits(x[i]) & 0x7fffffffu);
+			const int32_t v = magnitudes || !(qat_f32_bits(x[i]) >> 31) ? u : -u - 1;
+
+			below += v <= limit;
+		}
+		if (below >= rank)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo < 0 ? -qat_f32_from_bits((uint32_t)(-lo - 1)) : qat_f32_from_bits((uint32_t)lo);
+}
+
+/* Whether a range is less than all of what was seen: a calibration counts. */
+static inline int qat_measures_part(const qat_scheme *s)
+{
+	return s->measure == QAT_MEASURE_PERCENTILE || s->measure == QAT_MEASURE_MSE;
+}
+
+/* Whether that of a block is. Scales of two levels follow from whole blocks. */
+static inline int qat_measures_blocks(const qat_scheme *s)
+{
+	return qat_measures_part(s) && s->scale_rule != QAT_SCALE_TWO_LEVEL;
+}
+
+/* Statistics of a block's n elements, row by row, made into those of the range that the
+ * scheme measures. */
+static inline void qat_stats_measure(const qat_scheme *s, qat_block_stats *b, const float *x,
+				     int64_t n)
+{
+	const int64_t rank = qat_percentile_rank(s->measure_value, n);
+	qat_block_stats best = *b;
+	double least = INFINITY;
+
+	if (b->bad || !qat_measures_blocks(s))
+		return;
+	if (s->measure == QAT_MEASURE_PERCENTILE) {
+		b->lo = qat_select(x, n, n + 1 - rank, 0);
+		b->hi = qat_select(x, n, rank, 0);
+		b->amax = qat_select(x, n, rank, 1);
+		b->extreme = copysignf(b->amax, b->extreme);
+		return;
+	}
+	for (int i = 0; i < QAT_MSE_STEPS; i++) {
+		const qat_block_stats t = qat_stats_shrunk(b, i);
+		const double e = qat_square_error(s, &t, x, n);
+
+		if (e < least) {
+			least = e;
+			best = t;
+		}
+	}
+	*b = best;
+}
+
+/* A calibrated range after one more batch, whose elements lie in lo .. hi. */
+static inline void qat_range_add(const qat_scheme *s, float range[2], float lo, float hi)
+{
+	const float a = (float)s->measure_value, rest = 1.0f - a;
+
+	if (s->measure == QAT_MEASURE_EMA && range[0] <= range[1]) {
+		range[0] = rest * range[0] + a * lo;
+		range[1] = rest * range[1] + a * hi;
+		return;
+	}
+	range[0] = lo < range[0] || lo != lo ? lo : range[0];
+	range[1] = hi > range[1] || hi != hi ? hi : range[1];
+}
+
+/* Histogram of a calibration that leaves elements out: 64 bins for each power of two from
+ * 2^-24 to 2^16, those of negative numbers first, ascending. */
+enum { QAT_BINS = 40 * 64, QAT_COUNTS = 2 * QAT_BINS };
+
+/* Bin of a magnitude among its sign's; what lies beyond falls into the outer ones. */
+static inline int qat_bin(float x)
+{
+	const int m = (int)((qat_f32_bits(x) & 0x7fffffffu) >> 17) - ((127 - 24) << 6);
+
+	return m < 0 ? 0 : m >= QAT_BINS ? QAT_BINS - 1 : m;
+}
+
+/* The magnitude at which bin m begins. */
+static inline float qat_bin_start(int m)
+{
+	return m ? qat_f32_from_bits((uint32_t)(m + ((127 - 24) << 6)) << 17) : 0.0f;
+}
+
+static inline void qat_counts_add(double counts[QAT_COUNTS], float x)
+{
+	if (qat_is_finite(x))
+		counts[qat_f32_bits(x) >> 31 ? QAT_BINS - 1 - qat_bin(x) : QAT_BINS + qat_bin(x)] += 1;
 }
 
 /* ---- randomness: Philox4x32-10 ---- */

@@ -37,6 +37,15 @@ enum {
 	QAT_RANGE_LEARNED = 2	/* the same, and trained */
 };
 
+/* Which part of what was seen is the range: of the block, or of all that a calibration
+ * saw. EMA is for calibrations alone. */
+enum {
+	QAT_MEASURE_MINMAX     = 0,	/* all of it */
+	QAT_MEASURE_PERCENTILE = 1,	/* measure_value percent of it, the nearest to 0 */
+	QAT_MEASURE_MSE        = 2,	/* the shrunk range that has the least squared error */
+	QAT_MEASURE_EMA        = 3	/* ends m = (1 - a) m + a batch, a = measure_value */
+};
+
 enum {
 	QAT_ZERO_NONE  = 0,
 	QAT_ZERO_INT   = 1,	/* I8 per block: x^ = s * (q - z) */
@@ -88,6 +97,9 @@ typedef struct qat_scheme {
 	 * weights, 1: each its own, so that no row depends on others. With a static range
 	 * it is S that is held in the state, and scales of blocks are made each time. */
 	int64_t second_rows;
+	int32_t measure;		/* QAT_MEASURE_* */
+	int32_t reserved2;
+	double measure_value;
 } qat_scheme;
 
 /* Rows and columns that share a range, where it is static: blocks, or the second level
