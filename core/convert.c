@@ -183,7 +183,8 @@ static int split_scales(const convert *c, const qat_param_state *p, const qat_sc
 	const int64_t rows = p->info.shape[0], n = qat_param_elements(&p->info);
 	const int64_t seconds = qat_scheme_seconds(s, rows), each = n / seconds;
 	float *x = malloc((size_t)n * sizeof *x);
-	int rc = x ? qat_state_read(c->state, p, x) : qat_fail(QAT_ENOMEM, "convert: out of memory");
+	int rc = x ? qat_state_read(c->state, p, x)
+		   : qat_fail(QAT_ENOMEM, "convert: out of memory");
 
 	for (int64_t k = 0; k < seconds && !rc; k++) {
 		qat_block_stats b;

@@ -27,7 +27,8 @@ static const char *const scale_formats[] = { "f32", "bf16", NULL };
 static const char *const gradients[] = { "ste_clipped", "ste", NULL };
 
 static const qat_option options[] = {
-	QAT_ENUM(fp8_options, element, 0, element_names, "exponent and mantissa bits of an element"),
+	QAT_ENUM(fp8_options, element, 0, element_names,
+		 "exponent and mantissa bits of an element"),
 	QAT_ENUM(fp8_options, granularity, AUTO, granularities,
 		 "what shares a scale; auto: channel for a weight, token for an input (tensor if "
 		 "not dynamic)"),

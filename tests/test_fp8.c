@@ -52,7 +52,8 @@ START_TEST(refused)
 		const char *why;
 	} t[] = {
 		{ QAT_PORT_WEIGHT, { .dynamic = 0 }, "dynamic: false is for inputs" },
-		{ QAT_PORT_WEIGHT, { .dynamic = 1, .granularity = TOKEN }, "a weight has channels" },
+		{ QAT_PORT_WEIGHT, { .dynamic = 1, .granularity = TOKEN },
+		  "a weight has channels" },
 		{ QAT_PORT_KV, { .dynamic = 1, .granularity = CHANNEL }, "an input has tokens" },
 		{ QAT_PORT_INPUT, { .dynamic = 0, .granularity = TOKEN }, "granularity: tensor" },
 	};
@@ -80,7 +81,8 @@ END_TEST
 START_TEST(ends)
 {
 	static const struct { int element; float x; int code, inside; } t[] = {
-		{ 0, 448, 0x7e, 1 }, { 0, 463.9f, 0x7e, 1 }, { 0, 464, 0x7e, 1 },	/* tie: to even */
+		{ 0, 448, 0x7e, 1 }, { 0, 463.9f, 0x7e, 1 },
+		{ 0, 464, 0x7e, 1 },	/* tie: to even */
 		{ 0, 464.1f, 0x7e, 0 },
 		{ 0, 1e30f, 0x7e, 0 }, { 0, -INFINITY, 0xfe, 0 }, { 0, 0x1p-6f, 0x08, 1 },
 		{ 0, 0x1p-9f, 1, 1 }, { 0, 0x1p-10f, 0, 1 }, { 0, 0x1.8p-9f, 2, 1 },

@@ -139,7 +139,8 @@ static void make_wide(int which, int64_t rule)
 
 	host_interface(&qat_plugin_v1, which < 2 ? "mxfp6" : "mxfp8");
 	s.size = sizeof s;
-	ck_assert_int_eq((which < 2 ? mxfp6_vtable : mxfp8_vtable).scheme(&o, &site, 0, &s), QAT_OK);
+	ck_assert_int_eq((which < 2 ? mxfp6_vtable : mxfp8_vtable).scheme(&o, &site, 0, &s),
+			 QAT_OK);
 	ck_assert_int_eq(s.ebits, float_hashes[which].ebits);
 	ck_assert_int_eq(s.mbits, float_hashes[which].mbits);
 	ck_assert_int_eq(s.bits, which < 2 ? 6 : 8);

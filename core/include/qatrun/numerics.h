@@ -551,8 +551,10 @@ static inline float qat_bin_start(int m)
 
 static inline void qat_counts_add(double counts[QAT_COUNTS], float x)
 {
+	const int m = qat_bin(x);
+
 	if (qat_is_finite(x))
-		counts[qat_f32_bits(x) >> 31 ? QAT_BINS - 1 - qat_bin(x) : QAT_BINS + qat_bin(x)] += 1;
+		counts[qat_f32_bits(x) >> 31 ? QAT_BINS - 1 - m : QAT_BINS + m] += 1;
 }
 
 /* ---- randomness: Philox4x32-10 ---- */

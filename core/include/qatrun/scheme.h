@@ -27,8 +27,8 @@ enum {
 	QAT_SCALE_POW2_FLOOR = 5,	/* s = 2^e, e = floor(log2 amax) - emax */
 	QAT_SCALE_POW2_CEIL  = 6,	/* e = ceil(log2(amax / largest)) */
 	QAT_SCALE_POW2_EVEN  = 7,	/* as floor, after amax rose by half a mantissa step */
-	QAT_SCALE_TWO_LEVEL  = 8	/* s = fl(b S): b = amax / largest / S in scale_format, E4M3;
-				 * S is the second level, f32, see second_rows */
+	QAT_SCALE_TWO_LEVEL  = 8	/* s = fl(b S): b = amax / largest / S in scale_format,
+				 * E4M3; S is the second level, f32: see second_rows */
 };
 
 enum {
