@@ -25,9 +25,6 @@ static int open_device(qat_device *d)
 	int rc;
 
 	d->api = d->backend.vtable;
-	if (d->api->count && d->api->count() <= d->index)
-		return qat_fail(QAT_ENOTFOUND, "backend %s: no device %lld here (%lld found)",
-				d->name, (long long)d->index, (long long)d->api->count());
 	rc = d->api->open(&d->handle, d->backend.self, d->index, d->threads);
 	if (rc)
 		return rc;

@@ -308,7 +308,7 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("ops");
-	TCase *c = tcase_create("ops");
+	TCase *c = tcase_create("ops"), *k = tcase_create("codes");
 	const char *names[BACKENDS_MAX];
 	int reference = 0, n, failed;
 	SRunner *r;
@@ -335,9 +335,11 @@ int main(void)
 		return 77;
 	}
 	tcase_set_timeout(c, 600);
+	tcase_set_timeout(k, 600);
 	tcase_add_loop_test(c, ops, 0, n_backends);
-	tcase_add_loop_test(c, codes, 0, n_backends);
+	tcase_add_loop_test(k, codes, 0, n_backends);
 	suite_add_tcase(s, c);
+	suite_add_tcase(s, k);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

@@ -81,7 +81,8 @@ typedef struct qat_backend {
 	uint32_t size, reserved;
 
 	int64_t (*count)(void);				/* devices present */
-	/* self: the options. The message of a failure says what is missing. */
+	/* self: the options. The message of a failure says what is missing: a device of
+	 * this index, a driver, a feature. */
 	int (*open)(void **device, const void *self, int64_t index, int64_t threads);
 	void (*close)(void *device);
 	int (*caps)(void *device, qat_caps *out);
