@@ -254,7 +254,7 @@ int main(void)
 			? "no backend but reference" : "no backend reference");
 		return 77;
 	}
-	tcase_set_timeout(c, 300);
+	tcase_set_timeout(c, 900);
 	tcase_add_loop_test(c, models, 0, n_backends * SETUPS);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);

@@ -334,8 +334,8 @@ int main(void)
 			? "no backend but reference" : "no backend reference");
 		return 77;
 	}
-	tcase_set_timeout(c, 600);
-	tcase_set_timeout(k, 600);
+	tcase_set_timeout(c, 1800);
+	tcase_set_timeout(k, 1800);
 	tcase_add_loop_test(c, ops, 0, n_backends);
 	tcase_add_loop_test(k, codes, 0, n_backends);
 	suite_add_tcase(s, c);

@@ -25,8 +25,11 @@ typedef struct exe {
 	VkDescriptorSet *set;		/* [n] */
 	VkDescriptorPool pool;
 	qat_memory *flags;		/* one word: the first bad node */
+	qat_memory *tables;		/* of schemes, TABLE_BYTES apart; NULL: none */
 	segment *segments;
 } exe;
+
+enum { TABLE_BYTES = 1024 };		/* 256 floats; also aligned enough for any device */
 
 /* ---- compile ---- */
 
@@ -81,6 +84,30 @@ static int make_sets(exe *x)
 	for (int64_t i = 0; i < x->n && !r; i++)
 		r = d->f->AllocateDescriptorSets(d->handle, &info, &x->set[i]);
 	return r ? qat_vk_fail(d, r, "descriptor sets") : QAT_OK;
+}
+
+/* Every dispatch has its own copy of a table. */
+static int make_tables(exe *x)
+{
+	int64_t n = 0;
+	int rc = QAT_OK;
+
+	for (int64_t i = 0; i < 2 * x->n; i++)
+		n += x->dispatch[i / 2].table[i % 2] != NULL;
+	if (n)
+		rc = qat_vk_alloc(x->device, &x->tables, n * TABLE_BYTES, QAT_MEM_PARAMS);
+	n = 0;
+	for (int64_t i = 0; i < 2 * x->n && !rc; i++) {
+		const qat_scheme *s = x->dispatch[i / 2].table[i % 2];
+		const int64_t bytes = s ? (int64_t)4 << s->bits : 0;
+
+		if (!s)
+			continue;
+		x->dispatch[i / 2].slot[SLOT_TABLES + i % 2] =
+			(vk_slot){ x->tables, n * TABLE_BYTES, bytes };
+		rc = qat_vk_write(x->device, x->tables, n++ * TABLE_BYTES, s->table, bytes);
+	}
+	return rc;
 }
 
 static void fill_set(exe *x, int64_t i)
@@ -142,6 +169,8 @@ int qat_vk_compile(void *device, const qat_program *p, void **out)
 		rc = qat_vk_alloc(device, &x->flags, 4, QAT_MEM_SCRATCH);
 	if (!rc)
 		rc = qat_vk_write(device, x->flags, 0, &none, 4);
+	if (!rc)
+		rc = make_tables(x);
 	for (int64_t i = 0; i < x->n && !rc; i++)
 		fill_set(x, i);
 	if (rc)
@@ -168,6 +197,7 @@ void qat_vk_release(void *device, void *compiled)
 	if (x->pool)
 		d->f->DestroyDescriptorPool(d->handle, x->pool, NULL);
 	qat_vk_free(d, x->flags);
+	qat_vk_free(d, x->tables);
 	free(x->start);
 	free(x->dispatch);
 	free(x->pipeline);

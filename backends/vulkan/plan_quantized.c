@@ -23,8 +23,10 @@ static const char *refused(const qat_scheme_set *set)
 		return "schemes that change while it runs have no kernel yet";
 	if (s->rounding != QAT_ROUND_NEAREST_EVEN)
 		return "stochastic rounding has no kernel yet";
-	if (s->grid != QAT_GRID_UNIFORM && s->grid != QAT_GRID_FLOAT)
-		return "grids that are tables have no kernel yet";
+	if (s->grid < QAT_GRID_UNIFORM || s->grid > QAT_GRID_TABLE)
+		return "the scheme's grid has no kernel yet";
+	if (s->grid == QAT_GRID_TABLE && (!s->table || s->bits < 1 || s->bits > 8))
+		return "the scheme's grid is a table that it does not have";
 	if (s->scale_rule < QAT_SCALE_ABSMAX || s->scale_rule > QAT_SCALE_TWO_LEVEL)
 		return "the scheme's scale rule has no kernel yet";
 	return NULL;
@@ -85,6 +87,10 @@ static blocks blocks_of(int64_t rows, int64_t cols, const qat_value *x)
 	return b;
 }
 
+enum {
+	PUSH_GIVEN = 17, PUSH_NODE, PUSH_SECOND_ROWS, PUSH_SECONDS, PUSH_MASK_COLS, PUSH_BITS
+};
+
 static void push_scheme(vk_dispatch *d, const qat_value *x, const qat_scheme *s, const blocks *b)
 {
 	const uint32_t v[] = {
@@ -96,8 +102,9 @@ static void push_scheme(vk_dispatch *d, const qat_value *x, const qat_scheme *s,
 	};
 
 	memcpy(d->push, v, sizeof v);
+	d->push[PUSH_BITS] = (uint32_t)s->bits;
+	d->table[1] = s->grid == QAT_GRID_TABLE ? s : NULL;
 }
-enum { PUSH_GIVEN = 17, PUSH_NODE, PUSH_SECOND_ROWS, PUSH_SECONDS, PUSH_MASK_COLS };
 
 /* ---- quantize ---- */
 
@@ -231,6 +238,8 @@ void qat_vk_plan_qmatmul(vk_site *s)
 	d->push[3] = (uint32_t)(integers(s->n) ? common_group(sx, sw, k) : k);
 	d->push[4] = sx && qat_scale_is_pow2(sx) && qat_scale_is_pow2(sw);
 	d->push[5] = qat_vk_in(s, 6) != NULL;
+	d->table[0] = sx && sx->grid == QAT_GRID_TABLE ? sx : NULL;
+	d->table[1] = sw->grid == QAT_GRID_TABLE ? sw : NULL;
 	push_side(d->push + 6, sx, x);
 	push_side(d->push + 14, sw, w);
 	qat_vk_groups(d, x->shape[0] * w->shape[0], FLAT);

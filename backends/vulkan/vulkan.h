@@ -1,8 +1,8 @@
 /* vulkan.h - backend vulkan from inside.
  *
  * A node becomes one or more dispatches of compute shaders. All shaders share one layout:
- * SLOTS storage buffers, of which inputs are 0..9, outputs 10..13, workspace 14 and the
- * flags 15, and PUSH words of push constants. Types and variants are specialization
+ * SLOTS storage buffers, of which inputs are 0..9 (tables of schemes 8 and 9), outputs
+ * 10..13, workspace 14 and the flags 15, and PUSH words of push constants. Types and variants are specialization
  * constants, so that one shader serves every mixture of types.
  * Nothing here has run on a graphics card yet: it is tested on a driver in software.
  */
@@ -15,7 +15,7 @@
 #include <qatrun/backend.h>
 
 enum {
-	SLOTS = 16, SLOT_OUT = 10, SLOT_WORK = 14, SLOT_FLAGS = 15,
+	SLOTS = 16, SLOT_TABLES = 8, SLOT_OUT = 10, SLOT_WORK = 14, SLOT_FLAGS = 15,
 	SPECS = 16, SPEC_OUT = 10, SPEC_KIND = 14, SPEC_MORE = 15,
 	PUSH = 32
 };
@@ -175,6 +175,7 @@ typedef struct vk_dispatch {
 	int shader, flags_node;		/* 1: it may report values that are not finite */
 	uint32_t spec[SPECS], push[PUSH], groups[3];
 	vk_slot slot[SLOTS];
+	const qat_scheme *table[2];	/* whose tables go to SLOT_TABLES and behind; or NULL */
 } vk_dispatch;
 
 /* A node to be planned. Without bindings it is only measured: how much workspace. */

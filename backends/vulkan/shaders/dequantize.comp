@@ -15,6 +15,8 @@ float decode(uint code, float s, uint k)
 {
 	if (p.grid == FLOATING)
 		return f_mul(s, grid_value(p.ebits, p.mbits, code));
+	if (p.grid == TABLE)
+		return f_mul(s, table[code]);
 	if (p.zero_kind == 2u) {
 		const int mid = (p.qmax - p.qmin + 1) / 2;
 

@@ -13,6 +13,8 @@ VIEW(3, w)
 READER(4, wscale, IN4)
 READER(5, wzero, IN5)
 READER(6, bias, IN6)
+layout(std430, binding = 8) buffer XTable { float xtable[]; };
+layout(std430, binding = 9) buffer WTable { float wtable[]; };
 WRITER(10, y, OUT0)
 
 const int INTEGER_ZERO = -1000;		// as mid: zero points are integers
@@ -119,7 +121,9 @@ float floats(uint row, uint col)
 			zero = float(signed_byte(uint(wzero_b[b])));
 		else if (IN5 == F32)
 			zero = wzero_at(b);
-		const float v = decoded(p.w, uint(w_b[col * p.k + k]), wscale_at(b), zero);
+		const uint code = uint(w_b[col * p.k + k]);
+		const float v = p.w.grid == 3u ? f_mul(wscale_at(b), wtable[code])
+			      : decoded(p.w, code, wscale_at(b), zero);
 
 		if (IN0 == F32 || IN0 == BF16) {
 			a = x_at(row * p.k + k);
@@ -130,7 +134,10 @@ float floats(uint row, uint col)
 				zero = float(signed_byte(uint(xzero_b[b])));
 			else if (IN2 == F32)
 				zero = xzero_at(b);
-			a = decoded(p.x, uint(x_b[row * p.k + k]), xscale_at(b), zero);
+			const uint xcode = uint(x_b[row * p.k + k]);
+
+			a = p.x.grid == 3u ? f_mul(xscale_at(b), xtable[xcode])
+			  : decoded(p.x, xcode, xscale_at(b), zero);
 		}
 		sum = sum + a * v;
 	}

@@ -1,7 +1,7 @@
 // scheme.glsl - a scheme in push constants, and the arithmetic of numerics.h; after
 // float.glsl. Codes are bytes: integers as two's complement, or bit patterns.
 
-const uint UNIFORM = 1, FLOATING = 2;
+const uint UNIFORM = 1, FLOATING = 2, TABLE = 3;
 const uint ABSMAX = 1, SIGNED = 2, MINMAX = 3, FLOAT_ZERO = 4, POW2_FLOOR = 5, POW2_CEIL = 6,
 	   POW2_EVEN = 7, TWO_LEVEL = 8;
 const uint E4M3 = 10;
@@ -14,8 +14,9 @@ layout(push_constant) uniform Push {
 	float largest;
 	uint scale_format, scale_rule, zero_kind;
 	float divisor;
-	uint given, node, second_rows, seconds, mask_cols;
+	uint given, node, second_rows, seconds, mask_cols, bits;
 } p;
+layout(std430, binding = 9) buffer Table { float table[]; };
 
 uint block_of(uint row, uint col)
 {
@@ -155,6 +156,23 @@ float block_scale(float amax, float extreme, float lo, float hi, bool bad, float
 						p.divisor)));
 }
 
+// The nearest of the table, of two the one with the even code.
+uint table_code(float y)
+{
+	uint best = 0u;
+	float least = absolute(f_sub(table[0], y));
+
+	for (uint i = 1u; i < 1u << p.bits; i++) {
+		const float d = absolute(f_sub(table[i], y));
+
+		if (d < least || (d == least && (i & 1u) == 0u)) {
+			best = i;
+			least = d;
+		}
+	}
+	return best;
+}
+
 // Code of x; r is 1 / scale.
 uint code_of(float x, float scale, float r, float zero, out bool inside)
 {
@@ -170,6 +188,8 @@ uint code_of(float x, float scale, float r, float zero, out bool inside)
 		inside = q >= p.qmin && q <= p.qmax;
 		return uint(clamp(q, p.qmin, p.qmax)) & 0xffu;
 	}
+	if (p.grid == TABLE)
+		return table_code(f_mul(x, r));
 	const float m = absolute(x);
 	const float y = magnitude(x) < 0x800000u ? 0.0
 		      : p.scale_rule == TWO_LEVEL ? f_div(m, scale) : f_mul(m, r);
