@@ -10,7 +10,7 @@ typedef struct segment {
 	struct segment *next;
 	int64_t first, count;		/* claims */
 	VkCommandBuffer commands;
-	int flags;			/* 1: something in it may report a bad value */
+	int reports;			/* 1: something in it may find a bad value */
 } segment;
 
 typedef struct exe {
@@ -24,7 +24,9 @@ typedef struct exe {
 	VkPipeline *pipeline;		/* [n] */
 	VkDescriptorSet *set;		/* [n] */
 	VkDescriptorPool pool;
-	qat_memory *flags;		/* one word: the first bad node */
+	qat_memory *state;		/* two words: the first bad node, the run's position */
+	int64_t position;		/* that is there */
+	int64_t positions;		/* runs are at positions below this; 0: at any */
 	qat_memory *tables;		/* of schemes, TABLE_BYTES apart; NULL: none */
 	segment *segments;
 } exe;
@@ -52,6 +54,9 @@ static int plan_claims(exe *x, const qat_program *p)
 	}
 	x->start[p->n_claims] = x->n = s.n_out;
 	x->dispatch = s.out;
+	for (int64_t i = 0; i < x->n; i++)
+		if (s.out[i].positions && (!x->positions || s.out[i].positions < x->positions))
+			x->positions = s.out[i].positions;
 	return rc;
 }
 
@@ -119,7 +124,7 @@ static void fill_set(exe *x, int64_t i)
 		.descriptorCount = SLOTS, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
 		.pBufferInfo = buffer };
 
-	x->dispatch[i].slot[SLOT_FLAGS] = (vk_slot){ .memory = x->flags, .bytes = 4 };
+	x->dispatch[i].slot[SLOT_STATE] = (vk_slot){ .memory = x->state, .bytes = 8 };
 	for (int k = 0; k < SLOTS; k++) {
 		vk_slot s = x->dispatch[i].slot[k];
 
@@ -145,7 +150,7 @@ static int make_pipelines(exe *x)
 
 int qat_vk_compile(void *device, const qat_program *p, void **out)
 {
-	static const uint32_t none = UINT32_MAX;
+	static const uint32_t fresh[2] = { UINT32_MAX, 0 };
 	exe *x = calloc(1, sizeof *x);
 	int rc = x ? QAT_OK : qat_fail(QAT_ENOMEM, "vulkan: out of memory");
 
@@ -166,9 +171,9 @@ int qat_vk_compile(void *device, const qat_program *p, void **out)
 	if (!rc)
 		rc = make_sets(x);
 	if (!rc)
-		rc = qat_vk_alloc(device, &x->flags, 4, QAT_MEM_SCRATCH);
+		rc = qat_vk_alloc(device, &x->state, sizeof fresh, QAT_MEM_SCRATCH);
 	if (!rc)
-		rc = qat_vk_write(device, x->flags, 0, &none, 4);
+		rc = qat_vk_write(device, x->state, 0, fresh, sizeof fresh);
 	if (!rc)
 		rc = make_tables(x);
 	for (int64_t i = 0; i < x->n && !rc; i++)
@@ -196,7 +201,7 @@ void qat_vk_release(void *device, void *compiled)
 	}
 	if (x->pool)
 		d->f->DestroyDescriptorPool(d->handle, x->pool, NULL);
-	qat_vk_free(d, x->flags);
+	qat_vk_free(d, x->state);
 	qat_vk_free(d, x->tables);
 	free(x->start);
 	free(x->dispatch);
@@ -252,7 +257,7 @@ static int record(exe *x, segment *s)
 		return qat_vk_fail(d, r, "command buffer");
 	for (int64_t i = x->start[s->first]; i < x->start[s->first + s->count]; i++) {
 		record_dispatch(x, s->commands, i);
-		s->flags |= x->dispatch[i].flags_node;
+		s->reports |= x->dispatch[i].reports;
 	}
 	barrier(d, s->commands, 1);
 	r = d->f->EndCommandBuffer(s->commands);
@@ -294,13 +299,32 @@ static int read_flag(exe *x, qat_runtime *rt)
 {
 	static const uint32_t none = UINT32_MAX;
 	uint32_t node = none;
-	int rc = qat_vk_read(x->device, &node, x->flags, 0, 4);
+	int rc = qat_vk_read(x->device, &node, x->state, 0, 4);
 
 	if (rc || node == none)
 		return rc;
 	if (rt->bad_node == QAT_NONE)
 		rt->bad_node = node;
-	return qat_vk_write(x->device, x->flags, 0, &none, 4);
+	return qat_vk_write(x->device, x->state, 0, &none, 4);
+}
+
+/* Where the run's tokens stand in their sequences. */
+static int set_position(exe *x, const qat_runtime *rt)
+{
+	const int known = rt->size >= offsetof(qat_runtime, position) + sizeof rt->position;
+	const int64_t position = known ? rt->position : 0;
+	const uint32_t word = (uint32_t)position;
+	int rc;
+
+	if (position == x->position)
+		return QAT_OK;
+	if (position < 0 || (x->positions && position >= x->positions))
+		return qat_fail(QAT_EINVAL, "vulkan: position %lld is outside of the tables of "
+				"positions", (long long)position);
+	rc = qat_vk_write(x->device, x->state, 4, &word, 4);
+	if (!rc)
+		x->position = position;
+	return rc;
 }
 
 int qat_vk_run_range(void *device, void *compiled, qat_runtime *rt, int64_t first, int64_t count)
@@ -319,7 +343,9 @@ int qat_vk_run_range(void *device, void *compiled, qat_runtime *rt, int64_t firs
 		return qat_vk_fail(d, VK_ERROR_DEVICE_LOST, "run");
 	if (!count)
 		return QAT_OK;
-	rc = find_segment(x, &s, first, count);
+	rc = set_position(x, rt);
+	if (!rc)
+		rc = find_segment(x, &s, first, count);
 	if (rc)
 		return rc;
 	submit.pCommandBuffers = &s->commands;
@@ -327,7 +353,7 @@ int qat_vk_run_range(void *device, void *compiled, qat_runtime *rt, int64_t firs
 	if (r)
 		return qat_vk_fail(d, r, "run");
 	d->busy = 1;
-	return s->flags ? read_flag(x, rt) : QAT_OK;
+	return s->reports ? read_flag(x, rt) : QAT_OK;
 }
 
 int qat_vk_run(void *device, void *compiled, qat_runtime *rt)

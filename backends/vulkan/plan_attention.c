@@ -7,6 +7,8 @@ const char *qat_vk_refuse_head(const vk_device *d, const qat_graph *g, const qat
 {
 	(void)d;
 	(void)g;
+	if (n->op == QAT_OP_ATTENTION && n->n_in > 5 && n->in[5] != QAT_NONE)
+		return "caches have no kernel yet";
 	return n->attr.attention.head_dim > HEAD_MOST ? "heads of more than 256 channels" : NULL;
 }
 

@@ -71,7 +71,19 @@ const char *qat_vk_refuse_scheme(const vk_device *d, const qat_graph *g, const q
 	for (int side = 0; side < 2 && !why; side++)
 		if (n->schemes[side])
 			why = refused(n->schemes[side]);
+	if (!why && n->op == QAT_OP_QUANTIZE && n->in[1] == QAT_NONE &&
+	    qat_measures_blocks(scheme(n, 0)))
+		why = "ranges that leave elements out have no kernel yet";
 	return !why && n->op == QAT_OP_QMATMUL ? product_refused(g, n) : why;
+}
+
+const char *qat_vk_refuse_observe(const vk_device *d, const qat_graph *g, const qat_node *n)
+{
+	if (scheme(n, 0)->measure == QAT_MEASURE_EMA)
+		return "moving averages of ranges have no kernel yet";
+	if (n->n_in > 2 && n->in[2] != QAT_NONE)
+		return "histograms have no kernel yet";
+	return qat_vk_refuse_scheme(d, g, n);
 }
 
 /* ---- schemes in push constants: see shaders/scheme.glsl ---- */
@@ -151,7 +163,7 @@ void qat_vk_plan_quantize(vk_site *s)
 	}
 	d = emit_quantize(s, &q, SHADER_QUANTIZE_SCALES);
 	if (d) {
-		d->flags_node = qat_vk_in(s, 1) != NULL;
+		d->reports = qat_vk_in(s, 1) != NULL;
 		qat_vk_rows(d, q.b.count);
 	}
 	d = emit_quantize(s, &q, SHADER_QUANTIZE);

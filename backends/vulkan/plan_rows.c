@@ -50,6 +50,7 @@ void qat_vk_plan_rope(vk_site *s)
 	d->push[2] = (uint32_t)s->n->attr.rope.head_dim;
 	d->push[3] = (uint32_t)s->g->length;
 	d->push[4] = s->n->attr.rope.inverse != 0;
+	d->positions = qat_vk_in(s, 1)->shape[0] - s->g->length + 1;
 	qat_vk_groups(d, pairs, FLAT);
 }
 

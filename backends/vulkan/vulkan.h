@@ -2,7 +2,7 @@
  *
  * A node becomes one or more dispatches of compute shaders. All shaders share one layout:
  * SLOTS storage buffers, of which inputs are 0..9 (tables of schemes 8 and 9), outputs
- * 10..13, workspace 14 and the flags 15, and PUSH words of push constants. Types and variants are specialization
+ * 10..13, workspace 14 and the run's state 15, and PUSH words of push constants. Types and variants are specialization
  * constants, so that one shader serves every mixture of types.
  * Nothing here has run on a graphics card yet: it is tested on a driver in software.
  */
@@ -15,7 +15,7 @@
 #include <qatrun/backend.h>
 
 enum {
-	SLOTS = 16, SLOT_TABLES = 8, SLOT_OUT = 10, SLOT_WORK = 14, SLOT_FLAGS = 15,
+	SLOTS = 16, SLOT_TABLES = 8, SLOT_OUT = 10, SLOT_WORK = 14, SLOT_STATE = 15,
 	SPECS = 16, SPEC_OUT = 10, SPEC_KIND = 14, SPEC_MORE = 15,
 	PUSH = 32
 };
@@ -172,7 +172,9 @@ typedef struct vk_slot {
 } vk_slot;
 
 typedef struct vk_dispatch {
-	int shader, flags_node;		/* 1: it may report values that are not finite */
+	int shader;
+	int reports;			/* 1: it may find values that are not finite */
+	int64_t positions;		/* it takes runs at positions below this; 0: at all */
 	uint32_t spec[SPECS], push[PUSH], groups[3];
 	vk_slot slot[SLOTS];
 	const qat_scheme *table[2];	/* whose tables go to SLOT_TABLES and behind; or NULL */
@@ -232,6 +234,7 @@ vk_plan qat_vk_plan_linear_cross_entropy, qat_vk_plan_linear_cross_entropy_grad;
 
 const char *qat_vk_refuse_double(const vk_device *d, const qat_graph *g, const qat_node *n);
 const char *qat_vk_refuse_scheme(const vk_device *d, const qat_graph *g, const qat_node *n);
+const char *qat_vk_refuse_observe(const vk_device *d, const qat_graph *g, const qat_node *n);
 const char *qat_vk_refuse_head(const vk_device *d, const qat_graph *g, const qat_node *n);
 
 /* ---- exe.c ---- */

@@ -15,7 +15,7 @@ READER(2, zero_in, IN2)
 WRITER(11, scale_out, OUT1)
 WRITER(12, zero_out, OUT2)
 layout(std430, binding = 14) buffer Work { float work[]; };
-layout(std430, binding = 15) buffer Flags { uint flag; };
+layout(std430, binding = 15) buffer State { uint flag, position; };
 
 void finish(uint k, Stats s)
 {

@@ -9,6 +9,7 @@ READER(0, x, IN0)
 READER(1, cosine, IN1)
 READER(2, sine, IN2)
 WRITER(10, y, OUT0)
+layout(std430, binding = 15) buffer State { uint flag, position; };
 layout(push_constant) uniform Push { uint pairs, cols, d, steps, inverse; } p;
 
 void main()
@@ -16,7 +17,8 @@ void main()
 	const uint h = p.d / 2;
 
 	FLAT_LOOP(i, p.pairs) {
-		const uint at = i / h * p.d + i % h, angle = at / p.cols % p.steps * h + i % h;
+		const uint at = i / h * p.d + i % h, t = position + at / p.cols % p.steps;
+		const uint angle = t * h + i % h;
 		const float c = cosine_at(angle);
 		const float s = p.inverse != 0u ? negated(sine_at(angle)) : sine_at(angle);
 		const float a = x_at(at), b = x_at(at + h);
