@@ -68,8 +68,8 @@ static int no_device(const vk_instance *i, const VkPhysicalDevice *all, uint32_t
 	size_t used = 0;
 
 	if (!n)
-		return qat_fail(QAT_ENOTFOUND, "vulkan: no device: no driver here has one of Vulkan "
-				"1.2");
+		return qat_fail(QAT_ENOTFOUND, "vulkan: no device: no driver here has one of "
+				"Vulkan 1.2");
 	for (uint32_t k = 0; k < n && used < sizeof names; k++) {
 		char name[256];
 

@@ -48,8 +48,8 @@ static int plan_claims(exe *x, const qat_program *p)
 		qat_vk_op(s.n->op)->plan(&s);
 		rc = s.rc;
 		if (!rc && s.workspace > p->claims[i]->workspace)
-			rc = qat_fail(QAT_EABI, "vulkan: %s: wants %lld bytes of workspace, claimed "
-				      "%lld", s.n->name, (long long)s.workspace,
+			rc = qat_fail(QAT_EABI, "vulkan: %s: wants %lld bytes of workspace, "
+				      "claimed %lld", s.n->name, (long long)s.workspace,
 				      (long long)p->claims[i]->workspace);
 	}
 	x->start[p->n_claims] = x->n = s.n_out;

@@ -16,7 +16,8 @@ int qat_vk_load(vk_functions *f)
 	*(void **)&f->GetInstanceProcAddr = dlsym(f->library, "vkGetInstanceProcAddr");
 	if (!f->GetInstanceProcAddr) {
 		qat_vk_unload(f);
-		return qat_fail(QAT_ENOTFOUND, "vulkan: libvulkan.so.1 has no vkGetInstanceProcAddr");
+		return qat_fail(QAT_ENOTFOUND, "vulkan: libvulkan.so.1 has no "
+				"vkGetInstanceProcAddr");
 	}
 #define FIND(name) f->name = (PFN_vk##name)f->GetInstanceProcAddr(NULL, "vk" #name);
 	VK_GLOBAL_FUNCTIONS(FIND)

@@ -164,15 +164,15 @@ static int new_block_for(vk_device *d, vk_block **out, int64_t bytes, int for_st
 	int rc;
 
 	if (bytes > d->largest_allocation)
-		return qat_fail(QAT_ENOMEM, "vulkan: %s gives at most %lld MiB in one piece, and %lld "
-				"MiB are needed: a smaller batch, or length, needs less",
+		return qat_fail(QAT_ENOMEM, "vulkan: %s gives at most %lld MiB in one piece, and "
+				"%lld MiB are needed: a smaller batch, or length, needs less",
 				d->properties.deviceName, (long long)(d->largest_allocation / MIB),
 				(long long)(bytes / MIB));
 	rc = block_new(d, out, alone || BLOCK > d->largest_allocation ? bytes : BLOCK,
 		       for_staging, alone);
 	if (rc == QAT_ENOMEM)
-		return qat_fail(QAT_ENOMEM, "vulkan: %s has no memory for %lld MiB: a smaller batch, "
-				"or length, needs less", d->properties.deviceName,
+		return qat_fail(QAT_ENOMEM, "vulkan: %s has no memory for %lld MiB: a smaller "
+				"batch, or length, needs less", d->properties.deviceName,
 				(long long)(bytes / MIB));
 	return rc;
 }

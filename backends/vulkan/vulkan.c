@@ -6,8 +6,8 @@ static const qat_option options[] = {
 		   "devices that have it"),
 	QAT_BOOL(qat_vk_options, staging, 0, "copy through staging memory even where host and "
 		 "device share theirs"),
-	QAT_BOOL(qat_vk_options, validate, 0, "run under the Khronos validation layer, whose errors "
-		 "stop the run"),
+	QAT_BOOL(qat_vk_options, validate, 0, "run under the Khronos validation layer, whose "
+		 "errors stop the run"),
 	QAT_END
 };
 

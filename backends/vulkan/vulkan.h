@@ -2,8 +2,8 @@
  *
  * A node becomes one or more dispatches of compute shaders. All shaders share one layout:
  * SLOTS storage buffers, of which inputs are 0..9 (tables of schemes 8 and 9), outputs
- * 10..13, workspace 14 and the run's state 15, and PUSH words of push constants. Types and variants are specialization
- * constants, so that one shader serves every mixture of types.
+ * 10..13, workspace 14 and the run's state 15, and PUSH words of push constants. Types and
+ * variants are specialization constants, so that one shader serves every mixture of types.
  * Nothing here has run on a graphics card yet: it is tested on a driver in software.
  */
 #ifndef QAT_VULKAN_H

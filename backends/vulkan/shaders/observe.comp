@@ -60,7 +60,8 @@ void main()
 				lows[t] = lows[t + n];
 				low_at[t] = low_at[t + n];
 			}
-			if (t < n && wins(highs[t + n], high_at[t + n], highs[t], high_at[t], 1.0)) {
+			if (t < n &&
+			    wins(highs[t + n], high_at[t + n], highs[t], high_at[t], 1.0)) {
 				highs[t] = highs[t + n];
 				high_at[t] = high_at[t + n];
 			}
