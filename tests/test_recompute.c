@@ -537,7 +537,7 @@ int main(void)
 		fprintf(stderr, "skipped: no backend in QATRUN_PLUGIN_PATH has a device\n");
 		return 77;
 	}
-	tcase_set_timeout(c, 300);
+	tcase_set_timeout(c, 900);
 	tcase_add_loop_test(c, steps, 0, SETUPS);
 	tcase_add_loop_test(c, forward_alone, 0, SETUPS);
 	suite_add_tcase(s, c);
