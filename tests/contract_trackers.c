@@ -87,9 +87,12 @@ static int open_at(void **t, int i, const char *where, int64_t resumed)
 {
 	const qat_tracker_env env = { .size = sizeof env, .run = "run", .folder = where,
 				      .resumed = resumed };
+	static void *self;		/* lives as long as the tracker */
 
+	free(self);
+	self = host_defaults(trackers[i]);
 	*t = NULL;
-	return api_of(i)->open(t, host_defaults(trackers[i]), &env);
+	return api_of(i)->open(t, self, &env);
 }
 
 static void remove_all(void)
