@@ -207,6 +207,7 @@ START_TEST(environment)
 	reads();
 	ck_assert_int_eq(env.offline, 1);
 	setenv("HF_ENDPOINT", "ftp://mirror", 1);
+	hub_env_free(&env);
 	ck_assert_int_eq(hub_env_read(&env), QAT_EINVAL);
 	ck_says("begins with https:// or http://");
 }
@@ -229,9 +230,11 @@ START_TEST(tokens)
 	reads();
 	ck_assert_str_eq(env.token, "hf_own");
 	setenv("HF_TOKEN", "hf\r\nHost: evil", 1);
+	hub_env_free(&env);
 	ck_assert_int_eq(hub_env_read(&env), QAT_EINVAL);
 	ck_says("no spaces");
 	setenv("HF_TOKEN", "hf\x01", 1);
+	hub_env_free(&env);
 	ck_assert_int_eq(hub_env_read(&env), QAT_EINVAL);
 	unlink(at(".cache/huggingface/token"));
 }
