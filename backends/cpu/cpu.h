@@ -194,10 +194,8 @@ struct qat_cpu_step {
 
 typedef int qat_cpu_prepare_fn(const qat_cpu_site *c, qat_cpu_step *s);
 
-/* One row of the table. Types, a letter for each input or output:
- *   e  F32 or BF16   h  those or F16   f  F32   d  F64   i  I32   u  U8
- *   b  a byte of codes   z  I8 or F32   *  what check says   -  absent
- * What comes past the letters must be absent. */
+/* One row of the table. Types, a letter for each input or output: op_types.h has them, and
+ * '-' is an absent one. What comes past the letters must be absent. */
 typedef struct qat_cpu_op {
 	const char *in, *out;
 	qat_cpu_prepare_fn *prepare;

@@ -1,4 +1,5 @@
 /* ops.c - the table of ops, and the checks that follow from it. */
+#include "../op_types.h"
 #include "cpu.h"
 
 #include <stdio.h>
@@ -43,26 +44,11 @@ const qat_cpu_op *qat_cpu_op_find(uint32_t op)
 	return op < QAT_OP_COUNT ? ops[op] : NULL;
 }
 
-static int type_fits(char letter, uint32_t dtype)
-{
-	switch (letter) {
-	case 'e': return dtype == QAT_F32 || dtype == QAT_BF16;
-	case 'h': return dtype == QAT_F32 || dtype == QAT_BF16 || dtype == QAT_F16;
-	case 'f': return dtype == QAT_F32;
-	case 'd': return dtype == QAT_F64;
-	case 'i': return dtype == QAT_I32;
-	case 'b': return dtype == QAT_I8 || dtype == QAT_U8;
-	case 'u': return dtype == QAT_U8;
-	case 'z': return dtype == QAT_I8 || dtype == QAT_F32;
-	default:  return letter == '*';
-	}
-}
-
 /* The first value whose letter does not fit it, or -1. */
 static int64_t first_misfit(const qat_graph *g, const char *letters, const int64_t *id, int64_t n)
 {
 	for (int64_t i = 0; i < n; i++) {
-		if (*letters && id[i] != QAT_NONE && !type_fits(*letters, g->values[id[i]]->dtype))
+		if (*letters && id[i] != QAT_NONE && !qat_type_fits(*letters, g->values[id[i]]->dtype))
 			return i;
 		if (!*letters && id[i] != QAT_NONE)
 			return i;

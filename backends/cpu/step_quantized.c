@@ -97,7 +97,7 @@ static int run_quantize(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	return QAT_OK;
 }
 
-const qat_cpu_op qat_cpu_quantize_op = { "efz", "bfzu", prepare_quantize, run_quantize,
+const qat_cpu_op qat_cpu_quantize_op = { "efz", "qfzu", prepare_quantize, run_quantize,
 					 check_one };
 
 /* ---- dequantize ---- */
@@ -121,7 +121,7 @@ static int run_dequantize(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	return QAT_OK;
 }
 
-const qat_cpu_op qat_cpu_dequantize = { "bfz", "e", prepare_dequantize, run_dequantize,
+const qat_cpu_op qat_cpu_dequantize = { "qfz", "e", prepare_dequantize, run_dequantize,
 					check_one };
 
 /* ---- qmatmul ---- */
@@ -246,7 +246,7 @@ static int run_qmatmul(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 }
 
 /* The left operand's type is check_product's. */
-const qat_cpu_op qat_cpu_qmatmul = { "*fzbfzf", "e", prepare_qmatmul, run_qmatmul,
+const qat_cpu_op qat_cpu_qmatmul = { "*fzqfzf", "e", prepare_qmatmul, run_qmatmul,
 				     check_product };
 
 /* ---- mask ---- */

@@ -1,6 +1,7 @@
 /* reference.c - backend reference: plain C that others are judged by. Clear, not fast:
  * one thread, one kernel a node, sums in double. The device, its memory, its programs.
  */
+#include "../op_types.h"
 #include "reference.h"
 
 #include <stdio.h>
@@ -178,22 +179,6 @@ static void *ref_map(void *device, qat_memory *m)
 
 /* ---- nodes ---- */
 
-static int type_fits(char letter, uint32_t t)
-{
-	switch (letter) {
-	case 'e': return t == QAT_F32 || t == QAT_BF16;
-	case 'h': return t == QAT_F32 || t == QAT_BF16 || t == QAT_F16;
-	case 'x': return t == QAT_F32 || t == QAT_BF16 || t == QAT_I8 || t == QAT_U8;
-	case 'f': return t == QAT_F32;
-	case 'd': return t == QAT_F64;
-	case 'i': return t == QAT_I32;
-	case 'q': return t == QAT_I8 || t == QAT_U8;
-	case 'u': return t == QAT_U8;
-	case 'z': return t == QAT_I8 || t == QAT_F32;
-	default:  return 0;
-	}
-}
-
 /* The first of n values that is not of its letter's type; -1 if all are. */
 static int64_t misfit(const qat_graph *g, const char *letters, const int64_t *id, int64_t n)
 {
@@ -201,7 +186,7 @@ static int64_t misfit(const qat_graph *g, const char *letters, const int64_t *id
 
 	for (int64_t i = 0; i < n; i++)
 		if (id[i] != QAT_NONE &&
-		    (i >= known || !type_fits(letters[i], g->values[id[i]]->dtype)))
+		    (i >= known || !qat_type_fits(letters[i], g->values[id[i]]->dtype)))
 			return i;
 	return -1;
 }

@@ -32,10 +32,8 @@ typedef struct ref_call {
 /* QAT_OK, or a negative error with a message. */
 typedef int ref_run(ref_call *c);
 
-/* One row of the table. Types, a letter for each input or output, what comes past the
- * letters must be absent:
- *   e  f32 or bf16   h  the same or f16   f  f32   d  f64   i  i32
- *   q  codes, i8 or u8   u  u8   z  zero points, i8 or f32   -  absent */
+/* One row of the table. Types, a letter for each input or output: op_types.h has them, and
+ * '-' is an absent one. What comes past the letters must be absent. */
 typedef struct ref_op {
 	const char *in, *out;
 	ref_run *run;

@@ -1,4 +1,5 @@
 /* ops.c - which ops there are, what they take, and what their plans are made with. */
+#include "../op_types.h"
 #include "vulkan.h"
 
 #include <stdio.h>
@@ -7,9 +8,7 @@
 
 enum { GROUPS_MOST = 65535 };
 
-/* By op. Letters of types, optional values included:
- *   e  f32 or bf16   h  the same or f16   f  f32   d  f64   i  i32
- *   q  codes, i8 or u8   x  codes, f32 or bf16   u  u8   z  zero points, i8 or f32 */
+/* By op. Letters of types, optional values included, as in op_types.h. */
 static const vk_op ops[QAT_OP_COUNT] = {
 	[QAT_OP_EMBEDDING] = { "ei", "e", qat_vk_plan_embedding, NULL },
 	[QAT_OP_EMBEDDING_GRAD] = { "ief", "f", qat_vk_plan_embedding_grad, NULL },
@@ -56,27 +55,11 @@ const vk_op *qat_vk_op(uint32_t op)
 
 /* ---- what a device can run ---- */
 
-static int type_fits(char letter, uint32_t t)
-{
-	switch (letter) {
-	case 'e': return t == QAT_F32 || t == QAT_BF16;
-	case 'h': return t == QAT_F32 || t == QAT_BF16 || t == QAT_F16;
-	case 'x': return t == QAT_F32 || t == QAT_BF16 || t == QAT_I8 || t == QAT_U8;
-	case 'f': return t == QAT_F32;
-	case 'd': return t == QAT_F64;
-	case 'i': return t == QAT_I32;
-	case 'q': return t == QAT_I8 || t == QAT_U8;
-	case 'u': return t == QAT_U8;
-	case 'z': return t == QAT_I8 || t == QAT_F32;
-	default:  return 0;
-	}
-}
-
 /* A value must be bound whole, and counted in 32 bits. */
 static int value_fits(const vk_device *d, const qat_value *v, char letter, char *why,
 		      int64_t room)
 {
-	if (!type_fits(letter, v->dtype)) {
+	if (!qat_type_fits(letter, v->dtype)) {
 		snprintf(why, (size_t)room, "no kernel for values of type %u there", v->dtype);
 		return 0;
 	}

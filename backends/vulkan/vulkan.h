@@ -194,7 +194,7 @@ typedef struct vk_site {
 
 typedef void vk_plan(vk_site *s);
 
-/* Types of inputs and outputs, a letter each: see ops.c. */
+/* Types of inputs and outputs, a letter each: see op_types.h. */
 typedef struct vk_op {
 	const char *in, *out;
 	vk_plan *plan;
