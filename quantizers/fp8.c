@@ -6,9 +6,8 @@
  * grid's end, which rounds to the end: nothing is clipped, and the clipped gradient is
  * the plain one.
  */
-#include "ranges.h"
+#include "sites.h"
 
-enum { AUTO, TENSOR, CHANNEL, TOKEN };
 enum { STE_CLIPPED, STE };
 
 typedef struct fp8_options {
@@ -22,14 +21,14 @@ static const struct element {
 } elements[] = { { 4, 3, 8, 448.0f }, { 5, 2, 15, 57344.0f } };
 
 static const char *const element_names[] = { "e4m3", "e5m2", NULL };
-static const char *const granularities[] = { "auto", "tensor", "channel", "token", NULL };
+static const char *const choices[] = { "auto", "tensor", "channel", "token", NULL };
 static const char *const scale_formats[] = { "f32", "bf16", NULL };
 static const char *const gradients[] = { "ste_clipped", "ste", NULL };
 
 static const qat_option options[] = {
 	QAT_ENUM(fp8_options, element, 0, element_names,
 		 "exponent and mantissa bits of an element"),
-	QAT_ENUM(fp8_options, granularity, AUTO, granularities,
+	QAT_ENUM(fp8_options, granularity, AUTO, choices,
 		 "what shares a scale; auto: channel for a weight, token for an input (tensor if "
 		 "not dynamic)"),
 	QAT_ENUM(fp8_options, scale_format, 0, scale_formats,
@@ -42,12 +41,6 @@ static const qat_option options[] = {
 	QAT_END
 };
 
-static const char *port_name(const qat_site *site)
-{
-	return site->port == QAT_PORT_WEIGHT ? "weight" : site->port == QAT_PORT_KV ? "kv"
-	     : "input";
-}
-
 static int granularity_of(const fp8_options *o, const qat_site *site)
 {
 	if (o->granularity != AUTO)
@@ -57,34 +50,12 @@ static int granularity_of(const fp8_options *o, const qat_site *site)
 	return o->dynamic ? TOKEN : TENSOR;
 }
 
-static int check_port(const fp8_options *o, const qat_site *site, int granularity)
-{
-	const int weight = site->port == QAT_PORT_WEIGHT;
-
-	if (granularity == TOKEN && weight)
-		return qat_fail(QAT_EINVAL, "%s, weight: granularity: token is for inputs: a "
-				"weight has channels", site->name);
-	if (granularity == CHANNEL && !weight)
-		return qat_fail(QAT_EINVAL, "%s, %s: granularity: channel is for weights: an input "
-				"has tokens", site->name, port_name(site));
-	if (o->dynamic)
-		return QAT_OK;
-	if (weight)
-		return qat_fail(QAT_EINVAL, "%s, weight: dynamic: false is for inputs: a weight's "
-				"range follows the weight", site->name);
-	if (granularity != TENSOR)
-		return qat_fail(QAT_EINVAL, "%s, %s: dynamic: false with granularity: %s: a "
-				"calibrated range is one for all tokens: say granularity: tensor",
-				site->name, port_name(site), granularities[granularity]);
-	return QAT_OK;
-}
-
 static int fp8_scheme(const void *self, const qat_site *site, int64_t index, qat_scheme *out)
 {
 	const fp8_options *o = self;
 	const struct element *e = &elements[o->element];
 	const int granularity = granularity_of(o, site);
-	int rc = check_port(o, site, granularity);
+	int rc = check_port(site, granularity, (int)o->dynamic);
 
 	if (!rc)
 		rc = range_check(&o->ranges, site, (int)o->dynamic, 0);

@@ -7,9 +7,8 @@
  * With divisor narrow (d = qmax) no element can round past the ends, so the clipped
  * straight-through gradient is the plain one and costs no mask.
  */
-#include "ranges.h"
+#include "sites.h"
 
-enum { AUTO, TENSOR, CHANNEL, TOKEN, GROUP };
 enum { NARROW, FULL, SIGNED };
 enum { STE_CLIPPED, STE };
 
@@ -20,7 +19,6 @@ typedef struct int_options {
 	range_options ranges;
 } int_options;
 
-static const char *const granularities[] = { "auto", "tensor", "channel", "token", "group", NULL };
 static const char *const divisors[] = { "narrow", "full", "signed", NULL };
 static const char *const scale_formats[] = { "f32", "bf16", "f16", NULL };
 static const char *const gradients[] = { "ste_clipped", "ste", NULL };
@@ -59,12 +57,6 @@ static const qat_option options[][13] = {
 static const char *const names[] = {
 	[2] = "int2", "int3", "int4", "int5", "int6", "int7", "int8"
 };
-
-static const char *port_name(const qat_site *site)
-{
-	return site->port == QAT_PORT_WEIGHT ? "weight" : site->port == QAT_PORT_KV ? "kv"
-	     : "input";
-}
 
 /* The divisors of `cols` next to n, from below and from above. */
 static void divisors_near(int64_t *below, int64_t *above, int64_t cols, int64_t n)
@@ -132,30 +124,6 @@ static int check_options(const int_options *o, const qat_site *site)
 	return range_check(&o->ranges, site, (int)o->dynamic, 1);
 }
 
-static int check_port(const int_options *o, const qat_site *site, int granularity)
-{
-	const int weight = site->port == QAT_PORT_WEIGHT;
-
-	if (granularity == GROUP && check_group(o, site))
-		return QAT_EINVAL;
-	if (granularity == TOKEN && weight)
-		return qat_fail(QAT_EINVAL, "%s, weight: granularity: token is for inputs: a "
-				"weight has channels", site->name);
-	if (granularity == CHANNEL && !weight)
-		return qat_fail(QAT_EINVAL, "%s, %s: granularity: channel is for weights: an input "
-				"has tokens", site->name, port_name(site));
-	if (o->dynamic)
-		return QAT_OK;
-	if (weight)
-		return qat_fail(QAT_EINVAL, "%s, weight: dynamic: false is for inputs: a weight's "
-				"range follows the weight", site->name);
-	if (granularity != TENSOR)
-		return qat_fail(QAT_EINVAL, "%s, %s: dynamic: false with granularity: %s: a "
-				"calibrated range is one for all tokens: say granularity: tensor",
-				site->name, port_name(site), granularities[granularity]);
-	return QAT_OK;
-}
-
 static void fill_range(qat_scheme *out, const int_options *o)
 {
 	const int32_t half = 1 << (o->bits - 1);
@@ -186,8 +154,10 @@ static int int_scheme(const void *self, const qat_site *site, int64_t index, qat
 	const int granularity = granularity_of(o, site);
 	int rc = check_options(o, site);
 
+	if (!rc && granularity == GROUP)
+		rc = check_group(o, site);
 	if (!rc)
-		rc = check_port(o, site, granularity);
+		rc = check_port(site, granularity, (int)o->dynamic);
 	if (!rc && index)
 		rc = qat_fail(QAT_EINVAL, "%s: %s has one scheme, not a number %lld", site->name,
 			      names[o->bits], (long long)index);

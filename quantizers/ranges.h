@@ -8,6 +8,13 @@
 
 enum { MINMAX, PERCENTILE, MSE, EMA };
 
+/* As it is called in a message. */
+static inline const char *port_name(const qat_site *site)
+{
+	return site->port == QAT_PORT_WEIGHT ? "weight" : site->port == QAT_PORT_KV ? "kv"
+	     : "input";
+}
+
 /* A member of the options. */
 typedef struct range_options {
 	int64_t range;
@@ -42,7 +49,7 @@ static inline int range_check(const range_options *o, const qat_site *site, int 
 			      int weights)
 {
 	const int weight = site->port == QAT_PORT_WEIGHT;
-	const char *port = weight ? "weight" : site->port == QAT_PORT_KV ? "kv" : "input";
+	const char *port = port_name(site);
 
 	if (!dynamic || o->range == MINMAX || (weight && weights && o->range != EMA))
 		return QAT_OK;
