@@ -8,6 +8,7 @@
  * of the gradient, which may be anything where it is almost 0.
  */
 #include "graph_kit.h"
+#include "graph_schemes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,18 +19,6 @@ enum { BATCH = 2, LENGTH = 37, N = BATCH * LENGTH, BACKENDS_MAX = 16, KEEP = 256
 
 static const char *backends[BACKENDS_MAX];
 static int n_backends;
-
-#define INTEGERS .size = sizeof(qat_scheme), .numerics = QAT_NUMERICS, \
-	.grid = QAT_GRID_UNIFORM, .scale_format = QAT_F32, .scale_rule = QAT_SCALE_ABSMAX, \
-	.gradient = QAT_GRAD_STE_CLIPPED, .name = "test", .block_rows = 1
-
-static const qat_scheme rows8 = { INTEGERS, .bits = 8, .qmin = -127, .qmax = 127, .divisor = 127 };
-static const qat_scheme groups4 = {
-	INTEGERS, .bits = 4, .qmin = -8, .qmax = 7, .divisor = 7.5, .block_cols = 8
-};
-static const qat_scheme *const rows8_at[] = { &rows8 }, *const groups4_at[] = { &groups4 };
-static const qat_scheme_set rows8_set = { sizeof rows8_set, -1, 1, rows8_at };
-static const qat_scheme_set groups4_set = { sizeof groups4_set, -1, 1, groups4_at };
 
 typedef struct setup {
 	const char *name;

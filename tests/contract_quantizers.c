@@ -2,65 +2,14 @@
  * in QATRUN_PLUGIN_PATH: a newcomer's schemes are tested by being built.
  */
 #include "plugin_host.h"
-
-#include <dirent.h>
-#include <dlfcn.h>
+#include "plugin_files.h"
 
 #include <qatrun/numerics.h>
 #include <qatrun/quantizer.h>
 
-enum { PLUGINS_MAX = 64, COLS = 256 };
+enum { COLS = 256 };
 
 QAT_HIDDEN const qat_host *qat_host_;	/* plugin.h asks for one; a host has none itself */
-static const qat_plugin *plugins[PLUGINS_MAX];
-static int n_plugins;
-
-/* ---- finding ---- */
-
-static void find_in(const char *folder, int length)
-{
-	char path[1024];
-	struct dirent *e;
-	DIR *d;
-
-	snprintf(path, sizeof path, "%.*s", length, folder);
-	d = opendir(path);
-	while (d && (e = readdir(d))) {
-		const size_t n = strlen(e->d_name);
-		const qat_plugin *p;
-		void *so;
-		int known = 0;
-
-		if (strncmp(e->d_name, "quantizer-", 10) || n < 13 ||
-		    strcmp(e->d_name + n - 3, ".so"))
-			continue;
-		snprintf(path, sizeof path, "%.*s/%s", length, folder, e->d_name);
-		so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-		p = so ? dlsym(so, "qat_plugin_v1") : NULL;
-		if (!p) {
-			fprintf(stderr, "%s\n", dlerror());
-			exit(EXIT_FAILURE);
-		}
-		for (int i = 0; i < n_plugins; i++)
-			known |= plugins[i] == p;	/* a link to it */
-		if (!known && n_plugins < PLUGINS_MAX)
-			plugins[n_plugins++] = p;
-	}
-	if (d)
-		closedir(d);
-}
-
-static void find(void)
-{
-	const char *at = getenv("QATRUN_PLUGIN_PATH");
-
-	while (at && *at) {
-		const size_t n = strcspn(at, ":");
-
-		find_in(at, (int)n);
-		at += n + (at[n] == ':');
-	}
-}
 
 /* ---- what is called for every scheme ---- */
 
@@ -270,7 +219,7 @@ int main(void)
 	Suite *suite;
 	TCase *t;
 
-	find();
+	find_plugins("quantizer-");
 	if (!n_plugins) {
 		puts("no quantizer-*.so in QATRUN_PLUGIN_PATH: nothing to test");
 		return 77;

@@ -2,13 +2,9 @@
  * QATRUN_PLUGIN_PATH, with its default options.
  */
 #include "plugin_host.h"
-
-#include <dirent.h>
-#include <dlfcn.h>
+#include "plugin_files.h"
 
 #include <qatrun/tracker.h>
-
-enum { PLUGINS_MAX = 64 };
 
 QAT_HIDDEN const qat_host *qat_host_;	/* plugin.h asks for one; a host has none itself */
 static const qat_interface *trackers[PLUGINS_MAX];
@@ -29,43 +25,11 @@ static void find_in_plugin(const qat_plugin *p)
 	}
 }
 
-static void find_in(const char *in, int length)
-{
-	char path[1024];
-	struct dirent *e;
-	DIR *d;
-
-	snprintf(path, sizeof path, "%.*s", length, in);
-	d = opendir(path);
-	while (d && (e = readdir(d))) {
-		const qat_plugin *p;
-		void *so;
-
-		if (strncmp(e->d_name, "tracker-", 8))
-			continue;
-		snprintf(path, sizeof path, "%.*s/%s", length, in, e->d_name);
-		so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-		p = so ? dlsym(so, "qat_plugin_v1") : NULL;
-		if (!p) {
-			fprintf(stderr, "%s\n", dlerror());
-			exit(EXIT_FAILURE);
-		}
-		find_in_plugin(p);
-	}
-	if (d)
-		closedir(d);
-}
-
 static void find(void)
 {
-	const char *at = getenv("QATRUN_PLUGIN_PATH");
-
-	while (at && *at) {
-		const size_t n = strcspn(at, ":");
-
-		find_in(at, (int)n);
-		at += n + (at[n] == ':');
-	}
+	find_plugins("tracker-");
+	for (int i = 0; i < n_plugins; i++)
+		find_in_plugin(plugins[i]);
 }
 
 /* ---- the contract ---- */
