@@ -29,6 +29,10 @@ int kit_names(uint32_t kind, const char **out, int room);
 /* A device of a backend; 0 if the backend is not there or has no device here. */
 int kit_open(qat_device *out, const char *backend, int64_t threads);
 
+/* Whether a case is run, by its number: with TEST_STRIDE=n in the environment, for builds
+ * in which all cases take too long, only one in n is. */
+int kit_chosen(int64_t number);
+
 /* ---- numbers ---- */
 
 enum {

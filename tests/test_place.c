@@ -5,6 +5,7 @@
  * that a whole run on the reference is the judge, to the bit: what differs is the core's.
  */
 #include "graph_kit.h"
+#include "graph_schemes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,18 +14,6 @@
 #include "plugins/folder.h"
 
 enum { BATCH = 2, LENGTH = 5, N = BATCH * LENGTH, KEEP = 400, STEPS = 2, MICRO = 2 };
-
-#define INTEGERS .size = sizeof(qat_scheme), .numerics = QAT_NUMERICS, \
-	.grid = QAT_GRID_UNIFORM, .scale_format = QAT_F32, .scale_rule = QAT_SCALE_ABSMAX, \
-	.gradient = QAT_GRAD_STE_CLIPPED, .name = "test", .block_rows = 1
-
-static const qat_scheme rows8 = { INTEGERS, .bits = 8, .qmin = -127, .qmax = 127, .divisor = 127 };
-static const qat_scheme groups4 = {
-	INTEGERS, .bits = 4, .qmin = -8, .qmax = 7, .divisor = 7.5, .block_cols = 8
-};
-static const qat_scheme *const rows8_at[] = { &rows8 }, *const groups4_at[] = { &groups4 };
-static const qat_scheme_set rows8_set = { sizeof rows8_set, -1, 1, rows8_at };
-static const qat_scheme_set groups4_set = { sizeof groups4_set, -1, 1, groups4_at };
 
 static const char *const backends[] = { "partial", "partial-mapped" };
 
@@ -248,6 +237,8 @@ START_TEST(random_splits)
 	char *want;
 	net n;
 
+	if (!kit_chosen(_i))
+		return;
 	if (!net_new(&n, _i, 1)) {
 		net_free(&n);
 		return;
@@ -287,7 +278,8 @@ START_TEST(exact_on_cpu)
 	pair p;
 	net n;
 
-	if (!kit_instance(QAT_KIND_BACKEND, "cpu").interface || !net_new(&n, _i, 1))
+	if (!kit_chosen(_i) || !kit_instance(QAT_KIND_BACKEND, "cpu").interface ||
+	    !net_new(&n, _i, 1))
 		return;
 	ck_assert(kit_open(&whole, "reference", 1));
 	want = train_on(&n, &whole, _i >> 3 & 1, &size);
