@@ -6,6 +6,9 @@
  * In f32 losses and gradients are near; with codes of inputs, noise in the last bits flips
  * a code now and then, so that bounds are wide. Updates: Adam's first is lr times the sign
  * of the gradient, which may be anything where it is almost 0.
+ *
+ * And node by node: the same step on backend cpu, each node of it once more on every other
+ * backend with the inputs that the node had: EXACT ops to the bit, CLOSE ones in their bound.
  */
 #include "graph_kit.h"
 #include "graph_schemes.h"
@@ -14,6 +17,7 @@
 #include <stdio.h>
 
 #include "error.h"
+#include "trace.h"
 
 enum { BATCH = 2, LENGTH = 37, N = BATCH * LENGTH, BACKENDS_MAX = 16, KEEP = 256 };
 
@@ -217,10 +221,65 @@ START_TEST(models)
 }
 END_TEST
 
+/* ---- node by node ---- */
+
+/* All values are kept, so that no kernel has anything to itself. */
+static void replay_one(const char *backend, const setup *u, int bits, qat_trace *sum)
+{
+	const qat_instance judge = kit_instance(QAT_KIND_BACKEND, backend);
+	const char *model = bits & 1 ? "gpt2" : "llama";
+	qat_device cpu;
+	kit_result r;
+	step s;
+
+	if (!step_new(&s, model, u, bits >> 1 & 1 ? QAT_BF16 : QAT_F32, bits & 1, bits >> 2)) {
+		step_free(&s);
+		return;
+	}
+	s.k.keep = NULL;
+	ck_assert_msg(kit_open(&cpu, "cpu", 1), "%s", qat_error());
+	ck_assert_msg(!qat_trace_new(&cpu.trace, &judge), "%s", qat_error());
+	kit_run(&r, &s.k, &cpu, NULL);
+	ck_assert_msg(!r.rc, "%s on %s: %s, %d: %s", model, backend, u->name, bits, r.error);
+	ck_assert_int_eq(cpu.trace->unknown, 0);
+	sum->same += cpu.trace->same;
+	sum->close += cpu.trace->close;
+	qat_trace_free(cpu.trace);
+	cpu.trace = NULL;
+	qat_device_close(&cpu);
+	kit_result_free(&r);
+	step_free(&s);
+}
+
+/* bits: model, bf16, accumulate. */
+START_TEST(replay)
+{
+	const char *backend = backends[_i / SETUPS];
+	const setup *u = &setups[_i % SETUPS];
+	qat_trace sum = { .same = 0 };
+
+	if (!strcmp(backend, "cpu"))
+		return;
+	for (int bits = 0; bits < 8; bits++)
+		replay_one(backend, u, bits, &sum);
+	fprintf(stderr, "%s: %s: of %lld nodes of cpu %lld agree to the bit\n", backend, u->name,
+		(long long)(sum.same + sum.close), (long long)sum.same);
+	ck_assert_int_gt(sum.same, 100);
+}
+END_TEST
+
+static int is_there(const char *name)
+{
+	for (int i = 0; i < n_backends; i++)
+		if (!strcmp(backends[i], name))
+			return 1;
+	return 0;
+}
+
 int main(void)
 {
 	Suite *s = suite_create("graphs");
-	TCase *c = tcase_create("graphs");
+	TCase *c = tcase_create("graphs"), *again = tcase_create("replay");
 	const char *names[BACKENDS_MAX];
 	int n, reference = 0, failed;
 	SRunner *r;
@@ -244,8 +303,12 @@ int main(void)
 		return 77;
 	}
 	tcase_set_timeout(c, 900);
+	tcase_set_timeout(again, 900);
 	tcase_add_loop_test(c, models, 0, n_backends * SETUPS);
+	if (is_there("cpu"))
+		tcase_add_loop_test(again, replay, 0, n_backends * SETUPS);
 	suite_add_tcase(s, c);
+	suite_add_tcase(s, again);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);
