@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "plugins/folder.h"
@@ -199,6 +200,33 @@ START_TEST(bits_on_reference)
 }
 END_TEST
 
+/* 0: vulkan is not built, or has no device here. */
+static int vulkan_is_there(void)
+{
+	static const char text[] =
+		"qatrun: 1\nname: q\noutput: out\nmodel: {family: gpt2, init: random, tokenizer: "
+		"bytes, config: {n_embd: 32, n_layer: 1, n_head: 1, vocab_size: 256}}\n"
+		"device: {backend: vulkan}\nsteps: [{task: save, from: base, path: p}]\n";
+	qat_pipeline *q = NULL;
+	qat_context *d = NULL;
+	int found;
+
+	test_write("q.yaml", text);
+	found = !qat_pipeline_load(&q, test_path("q.yaml"), NULL, 0) && !qat_context_new(&d, q);
+	qat_context_free(d);
+	qat_pipeline_free(q);
+	return found;
+}
+
+START_TEST(bits_on_vulkan)
+{
+	if (vulkan_is_there())
+		check_kinds(models[_i], "vulkan", _i ? "bf16" : "f32", 1, 3 * (size_t)_i);
+	else
+		fprintf(stderr, "vulkan: left out: %s\n", qat_error());
+}
+END_TEST
+
 /* What a session refuses. */
 START_TEST(refused)
 {
@@ -262,6 +290,7 @@ int __lsan_is_turned_off(void)
 
 int main(void)
 {
+	static const char soft[] = "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
 	Suite *s = suite_create("generate");
 	TCase *t = tcase_create("generate");
 	SRunner *r = srunner_create(s);
@@ -269,11 +298,14 @@ int main(void)
 
 	if (qat_services_start())
 		return EXIT_FAILURE;
+	if (access(soft, R_OK) == 0)		/* all drivers take long to be asked */
+		setenv("VK_ICD_FILENAMES", soft, 0);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, bits_on_cpu, 0, 4);
 	tcase_add_test(t, bits_on_cpu_with_threads);
 	tcase_add_loop_test(t, bits_on_reference, 0, 2);
+	tcase_add_loop_test(t, bits_on_vulkan, 0, 2);
 	tcase_add_test(t, refused);
 	tcase_add_test(t, predicted);
 	suite_add_tcase(s, t);

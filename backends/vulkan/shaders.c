@@ -4,6 +4,9 @@
 static const uint32_t adamw[] =
 #include "shaders/adamw.inc"
 ;
+static const uint32_t append[] =
+#include "shaders/append.inc"
+;
 static const uint32_t attention[] =
 #include "shaders/attention.inc"
 ;
@@ -77,6 +80,7 @@ static const uint32_t sum_squares[] =
 #define SHADER(id, name_) [id] = { #name_, name_, sizeof name_ }
 const vk_shader qat_vk_shaders[SHADERS] = {
 	SHADER(SHADER_ADAMW, adamw),
+	SHADER(SHADER_APPEND, append),
 	SHADER(SHADER_ATTENTION, attention),
 	SHADER(SHADER_ATTENTION_DKV, attention_dkv),
 	SHADER(SHADER_ATTENTION_DQ, attention_dq),

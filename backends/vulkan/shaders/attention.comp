@@ -1,5 +1,6 @@
 #version 460
-// attention.comp - softmax(scale q k^T) v and its lse, by running maxima.
+// attention.comp - softmax(scale q k^T) v and its lse, by running maxima. KIND 1: k and v are
+// a cache, and the first query stands at the run's position.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "float.glsl"
@@ -12,12 +13,14 @@ READER(1, k, IN1)
 READER(2, v, IN2)
 WRITER(10, y, OUT0)
 layout(std430, binding = 11) buffer Lse { float lse[]; };
+layout(std430, binding = 15) buffer State { uint flag, position; };
 
 shared float query[HEAD_MOST], weight[ROW_SIZE];
 
 void head(uint row, uint h)
 {
-	const uint t = gl_LocalInvocationID.x, at = row % p.steps, base = row - at;
+	const uint t = gl_LocalInvocationID.x, base = row / p.steps * p.keys;
+	const uint at = row % p.steps + (KIND == 1u ? position : 0u);
 	const uint kv = h / (p.heads / p.kv_heads) * p.d, kv_cols = p.kv_heads * p.d;
 	const uint from = p.window != 0u && at + 1u > p.window ? at + 1u - p.window : 0u;
 	const uint to = p.causal != 0u ? at + 1u : p.steps;

@@ -7,6 +7,7 @@ const uint LANES = HEAD_MOST / ROW_SIZE;	// channels of a head that a thread sum
 layout(push_constant) uniform Push {
 	uint rows, steps, heads, kv_heads, d, causal, window;
 	float scale;
+	uint keys;			// rows of k and v for each sequence
 } p;
 
 // Whether query position t sees key position j.
