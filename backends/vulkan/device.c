@@ -163,11 +163,34 @@ static int measure(vk_device *d)
 	return find_queue(d);
 }
 
+/* Of the extension for integer dot products; 0 where there is none. */
+static int has_extension(const vk_device *d, const char *name)
+{
+	VkExtensionProperties *all = NULL;
+	uint32_t n = 0;
+	int found = 0;
+
+	if (d->f->EnumerateDeviceExtensionProperties(d->physical, NULL, &n, NULL) || !n)
+		return 0;
+	all = calloc(n, sizeof *all);
+	if (all && d->f->EnumerateDeviceExtensionProperties(d->physical, NULL, &n, all) >= 0)
+		for (uint32_t i = 0; i < n; i++)
+			found |= !strcmp(all[i].extensionName, name);
+	free(all);
+	return found;
+}
+
 static int create(vk_device *d)
 {
+	static const char *const extensions[] = {
+		VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME };
 	const float priority = 1.0f;
+	VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
+		.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR
+	};
 	VkPhysicalDeviceVulkan12Features f12 = {
-		.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES };
+		.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+		.pNext = has_extension(d, *extensions) ? &dot : NULL };
 	VkPhysicalDeviceVulkan11Features f11 = {
 		.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &f12 };
 	VkPhysicalDeviceFeatures2 has = {
@@ -175,9 +198,10 @@ static int create(vk_device *d)
 	const VkDeviceQueueCreateInfo queue = {
 		.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = d->family,
 		.queueCount = 1, .pQueuePriorities = &priority };
-	const VkDeviceCreateInfo info = {
+	VkDeviceCreateInfo info = {
 		.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &has,
-		.queueCreateInfoCount = 1, .pQueueCreateInfos = &queue };
+		.queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
+		.ppEnabledExtensionNames = extensions };
 	VkResult r;
 	int rc;
 
@@ -188,7 +212,10 @@ static int create(vk_device *d)
 	has.features = (VkPhysicalDeviceFeatures){ .shaderFloat64 = (VkBool32)d->float64 };
 	f11 = (VkPhysicalDeviceVulkan11Features){ .sType = f11.sType, .pNext = &f12,
 						  .storageBuffer16BitAccess = VK_TRUE };
+	d->integer_dot = dot.shaderIntegerDotProduct != 0;
+	info.enabledExtensionCount = (uint32_t)d->integer_dot;
 	f12 = (VkPhysicalDeviceVulkan12Features){ .sType = f12.sType,
+						  .pNext = d->integer_dot ? &dot : NULL,
 						  .storageBuffer8BitAccess = VK_TRUE };
 	r = d->f->CreateDevice(d->physical, &info, NULL, &d->handle);
 	if (r) {

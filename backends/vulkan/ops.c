@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUPS_MOST = 65535 };
+enum { GROUPS_MOST = 65535, TILE = 32 };
 
 /* By op. Letters of types, optional values included, as in op_types.h. */
 static const vk_op ops[QAT_OP_COUNT] = {
@@ -203,6 +203,12 @@ static uint32_t groups(int64_t n)
 void qat_vk_groups(vk_dispatch *d, int64_t n, int64_t per)
 {
 	d->groups[0] = groups((n + per - 1) / per);
+}
+
+void qat_vk_tiles(vk_dispatch *d, int64_t rows, int64_t cols)
+{
+	d->groups[0] = groups((cols + TILE - 1) / TILE);
+	d->groups[1] = groups((rows + TILE - 1) / TILE);
 }
 
 void qat_vk_rows(vk_dispatch *d, int64_t n)

@@ -1,7 +1,7 @@
 /* plan_products.c - plans of dense products and of the losses that end in one. */
 #include "vulkan.h"
 
-enum { FLAT = 256, TILE = 32 };
+enum { FLAT = 256 };
 #define LOGITS ((int64_t)32 << 20)	/* bytes of logits at once */
 
 /* y [m, n] = sum over k; strides in elements. */
@@ -19,9 +19,7 @@ static void push_product(vk_dispatch *d, const product *p)
 	for (int i = 0; i < SPECS; i++)		/* others make no other pipeline */
 		if (i > 2 && i != SPEC_OUT)
 			d->spec[i] = 0;
-	qat_vk_groups(d, p->n, TILE);
-	d->groups[1] = (uint32_t)((p->m + TILE - 1) / TILE < 65535 ? (p->m + TILE - 1) / TILE
-								  : 65535);
+	qat_vk_tiles(d, p->m, p->n);
 }
 
 void qat_vk_plan_matmul(vk_site *s)

@@ -63,27 +63,31 @@ static const char *product_refused(const qat_graph *g, const qat_node *n)
 	return NULL;
 }
 
+/* Whether scales are made of a part of what a block holds. */
+static int measures(const qat_node *n)
+{
+	return n->op == QAT_OP_QUANTIZE && n->in[1] == QAT_NONE &&
+	       qat_measures_blocks(scheme(n, 0));
+}
+
 const char *qat_vk_refuse_scheme(const vk_device *d, const qat_graph *g, const qat_node *n)
 {
 	const char *why = NULL;
 
-	(void)d;
 	for (int side = 0; side < 2 && !why; side++)
 		if (n->schemes[side])
 			why = refused(n->schemes[side]);
-	if (!why && n->op == QAT_OP_QUANTIZE && n->in[1] == QAT_NONE &&
-	    qat_measures_blocks(scheme(n, 0)))
-		why = "ranges that leave elements out have no kernel yet";
+	if (!why && measures(n) && scheme(n, 0)->measure == QAT_MEASURE_MSE)
+		why = qat_vk_refuse_double(d, g, n);
 	return !why && n->op == QAT_OP_QMATMUL ? product_refused(g, n) : why;
 }
 
 const char *qat_vk_refuse_observe(const vk_device *d, const qat_graph *g, const qat_node *n)
 {
-	if (scheme(n, 0)->measure == QAT_MEASURE_EMA)
-		return "moving averages of ranges have no kernel yet";
-	if (n->n_in > 2 && n->in[2] != QAT_NONE)
-		return "histograms have no kernel yet";
-	return qat_vk_refuse_scheme(d, g, n);
+	const char *why = n->n_in > 2 && n->in[2] != QAT_NONE ? qat_vk_refuse_double(d, g, n)
+							      : NULL;
+
+	return why ? why : qat_vk_refuse_scheme(d, g, n);
 }
 
 /* ---- schemes in push constants: see shaders/scheme.glsl ---- */
@@ -100,7 +104,8 @@ static blocks blocks_of(int64_t rows, int64_t cols, const qat_value *x)
 }
 
 enum {
-	PUSH_GIVEN = 17, PUSH_NODE, PUSH_SECOND_ROWS, PUSH_SECONDS, PUSH_MASK_COLS, PUSH_BITS
+	PUSH_GIVEN = 17, PUSH_NODE, PUSH_SECOND_ROWS, PUSH_SECONDS, PUSH_MASK_COLS, PUSH_BITS,
+	PUSH_MOVING, PUSH_RANK, PUSH_RATE
 };
 
 static void push_scheme(vk_dispatch *d, const qat_value *x, const qat_scheme *s, const blocks *b)
@@ -115,6 +120,8 @@ static void push_scheme(vk_dispatch *d, const qat_value *x, const qat_scheme *s,
 
 	memcpy(d->push, v, sizeof v);
 	d->push[PUSH_BITS] = (uint32_t)s->bits;
+	d->push[PUSH_MOVING] = s->measure == QAT_MEASURE_EMA;
+	d->push[PUSH_RATE] = qat_vk_bits(s->measure_value);
 	d->table[1] = s->grid == QAT_GRID_TABLE ? s : NULL;
 }
 
@@ -142,6 +149,21 @@ static vk_dispatch *emit_quantize(vk_site *s, const quantize *q, int shader)
 	return d;
 }
 
+static void emit_scales(vk_site *s, const quantize *q)
+{
+	const int64_t n = q->b.rows * q->b.cols;
+	const int shader = !measures(s->n) ? SHADER_QUANTIZE_SCALES
+			 : q->s->measure == QAT_MEASURE_MSE ? SHADER_QUANTIZE_MSE
+			 : SHADER_QUANTIZE_PERCENTILE;
+	vk_dispatch *d = emit_quantize(s, q, shader);
+
+	if (!d)
+		return;
+	d->push[PUSH_RANK] = (uint32_t)qat_percentile_rank(q->s->measure_value, n);
+	d->reports = qat_vk_in(s, 1) != NULL;
+	qat_vk_rows(d, q->b.count);
+}
+
 /* Workspace: scale, 1 / scale and zero point of each block; then the second level. */
 void qat_vk_plan_quantize(vk_site *s)
 {
@@ -161,11 +183,7 @@ void qat_vk_plan_quantize(vk_site *s)
 		if (d)
 			qat_vk_rows(d, q.seconds);
 	}
-	d = emit_quantize(s, &q, SHADER_QUANTIZE_SCALES);
-	if (d) {
-		d->reports = qat_vk_in(s, 1) != NULL;
-		qat_vk_rows(d, q.b.count);
-	}
+	emit_scales(s, &q);
 	d = emit_quantize(s, &q, SHADER_QUANTIZE);
 	if (d)
 		qat_vk_groups(d, x->shape[0] * ((qat_vk_cols(x) + 7) / 8), FLAT);
@@ -197,6 +215,22 @@ void qat_vk_plan_mask(vk_site *s)
 	qat_vk_groups(d, qat_value_elements(x), FLAT);
 }
 
+static void observe_counts(vk_site *s, const qat_scheme *scheme_, const blocks *b)
+{
+	const qat_value *x = qat_vk_in(s, 0);
+
+	s->workspace = 4 * b->count * QAT_COUNTS;
+	for (uint32_t kind = 0; kind < 3; kind++) {
+		vk_dispatch *d = qat_vk_emit(s, SHADER_OBSERVE_COUNTS);
+
+		if (!d)
+			return;
+		d->spec[SPEC_KIND] = kind;
+		push_scheme(d, x, scheme_, b);
+		qat_vk_groups(d, kind == 1 ? qat_value_elements(x) : b->count * QAT_COUNTS, FLAT);
+	}
+}
+
 void qat_vk_plan_observe(vk_site *s)
 {
 	const qat_value *x = qat_vk_in(s, 0);
@@ -208,6 +242,8 @@ void qat_vk_plan_observe(vk_site *s)
 		return;
 	push_scheme(d, x, scheme_, &b);
 	qat_vk_rows(d, b.count);
+	if (qat_vk_out(s, 1))
+		observe_counts(s, scheme_, &b);
 }
 
 /* ---- products of codes ---- */
@@ -234,12 +270,23 @@ static void push_side(uint32_t *out, const qat_scheme *s, const qat_value *codes
 	out[7] = (uint32_t)shift;
 }
 
+/* Whether both sides' codes are integers as they stand, and groups of whole words. */
+static int words(const qat_scheme *x, const qat_scheme *w, int64_t k, int64_t group)
+{
+	return x && x->grid == QAT_GRID_UNIFORM && x->zero != QAT_ZERO_FLOAT &&
+	       w->grid == QAT_GRID_UNIFORM && w->zero != QAT_ZERO_FLOAT && k % 4 == 0 &&
+	       group % 4 == 0;
+}
+
 void qat_vk_plan_qmatmul(vk_site *s)
 {
 	const qat_value *x = qat_vk_in(s, 0), *w = qat_vk_in(s, 3);
 	const qat_scheme *sx = scheme(s->n, 0), *sw = scheme(s->n, 1);
 	const int64_t k = qat_vk_cols(w);
-	vk_dispatch *d = qat_vk_emit(s, SHADER_QMATMUL);
+	const int64_t group = integers(s->n) ? common_group(sx, sw, k) : k;
+	const int tiled = words(sx, sw, k, group);
+	vk_dispatch *d = qat_vk_emit(s, !tiled ? SHADER_QMATMUL : s->device->integer_dot
+					? SHADER_QMATMUL_DOT : SHADER_QMATMUL_TILE);
 
 	if (!d)
 		return;
@@ -247,12 +294,15 @@ void qat_vk_plan_qmatmul(vk_site *s)
 	d->push[0] = (uint32_t)x->shape[0];
 	d->push[1] = (uint32_t)w->shape[0];
 	d->push[2] = (uint32_t)k;
-	d->push[3] = (uint32_t)(integers(s->n) ? common_group(sx, sw, k) : k);
+	d->push[3] = (uint32_t)group;
 	d->push[4] = sx && qat_scale_is_pow2(sx) && qat_scale_is_pow2(sw);
 	d->push[5] = qat_vk_in(s, 6) != NULL;
 	d->table[0] = sx && sx->grid == QAT_GRID_TABLE ? sx : NULL;
 	d->table[1] = sw->grid == QAT_GRID_TABLE ? sw : NULL;
 	push_side(d->push + 6, sx, x);
 	push_side(d->push + 14, sw, w);
-	qat_vk_groups(d, x->shape[0] * w->shape[0], FLAT);
+	if (tiled)
+		qat_vk_tiles(d, x->shape[0], w->shape[0]);
+	else
+		qat_vk_groups(d, x->shape[0] * w->shape[0], FLAT);
 }

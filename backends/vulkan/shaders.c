@@ -55,11 +55,26 @@ static const uint32_t norm_grad_rows[] =
 static const uint32_t observe[] =
 #include "shaders/observe.inc"
 ;
+static const uint32_t observe_counts[] =
+#include "shaders/observe_counts.inc"
+;
 static const uint32_t qmatmul[] =
 #include "shaders/qmatmul.inc"
 ;
+static const uint32_t qmatmul_dot[] =
+#include "shaders/qmatmul_dot.inc"
+;
+static const uint32_t qmatmul_tile[] =
+#include "shaders/qmatmul_tile.inc"
+;
 static const uint32_t quantize[] =
 #include "shaders/quantize.inc"
+;
+static const uint32_t quantize_mse[] =
+#include "shaders/quantize_mse.inc"
+;
+static const uint32_t quantize_percentile[] =
+#include "shaders/quantize_percentile.inc"
 ;
 static const uint32_t quantize_scales[] =
 #include "shaders/quantize_scales.inc"
@@ -97,8 +112,13 @@ const vk_shader qat_vk_shaders[SHADERS] = {
 	SHADER(SHADER_NORM_GRAD, norm_grad),
 	SHADER(SHADER_NORM_GRAD_ROWS, norm_grad_rows),
 	SHADER(SHADER_OBSERVE, observe),
+	SHADER(SHADER_OBSERVE_COUNTS, observe_counts),
 	SHADER(SHADER_QMATMUL, qmatmul),
+	SHADER(SHADER_QMATMUL_DOT, qmatmul_dot),
+	SHADER(SHADER_QMATMUL_TILE, qmatmul_tile),
 	SHADER(SHADER_QUANTIZE, quantize),
+	SHADER(SHADER_QUANTIZE_MSE, quantize_mse),
+	SHADER(SHADER_QUANTIZE_PERCENTILE, quantize_percentile),
 	SHADER(SHADER_QUANTIZE_SCALES, quantize_scales),
 	SHADER(SHADER_QUANTIZE_SECOND, quantize_second),
 	SHADER(SHADER_REDUCE_ROWS, reduce_rows),

@@ -28,7 +28,8 @@ enum {
 #define VK_INSTANCE_FUNCTIONS(X) \
 	X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) \
 	X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) \
-	X(GetPhysicalDeviceQueueFamilyProperties) X(CreateDevice) X(GetDeviceProcAddr)
+	X(GetPhysicalDeviceQueueFamilyProperties) X(EnumerateDeviceExtensionProperties) \
+	X(CreateDevice) X(GetDeviceProcAddr)
 
 #define VK_DEVICE_FUNCTIONS(X) \
 	X(DestroyDevice) X(DeviceWaitIdle) X(GetDeviceQueue) X(QueueSubmit) X(QueueWaitIdle) \
@@ -100,7 +101,7 @@ typedef struct vk_device {
 	VkPhysicalDeviceDriverProperties driver;
 	VkPhysicalDeviceMemoryProperties memory;
 	int64_t largest_allocation, largest_range, alignment;
-	int float64, unified, lost;
+	int float64, integer_dot, unified, lost;
 	/* memory.c */
 	vk_block *blocks;
 	qat_memory *staging, *dummy;
@@ -154,9 +155,10 @@ enum {
 	SHADER_ATTENTION_DQ,
 	SHADER_COLUMNS, SHADER_CROSS_ENTROPY, SHADER_CROSS_ENTROPY_GRAD, SHADER_DEQUANTIZE,
 	SHADER_EMBEDDING, SHADER_EMBEDDING_GRAD, SHADER_FLAT, SHADER_MASK, SHADER_MATMUL,
-	SHADER_NORM, SHADER_NORM_GRAD, SHADER_NORM_GRAD_ROWS, SHADER_OBSERVE, SHADER_QMATMUL,
-	SHADER_QUANTIZE, SHADER_QUANTIZE_SCALES, SHADER_QUANTIZE_SECOND, SHADER_REDUCE_ROWS,
-	SHADER_ROPE, SHADER_SUM_SQUARES, SHADERS
+	SHADER_NORM, SHADER_NORM_GRAD, SHADER_NORM_GRAD_ROWS, SHADER_OBSERVE,
+	SHADER_OBSERVE_COUNTS, SHADER_QMATMUL, SHADER_QMATMUL_DOT, SHADER_QMATMUL_TILE,
+	SHADER_QUANTIZE, SHADER_QUANTIZE_MSE, SHADER_QUANTIZE_PERCENTILE, SHADER_QUANTIZE_SCALES,
+	SHADER_QUANTIZE_SECOND, SHADER_REDUCE_ROWS, SHADER_ROPE, SHADER_SUM_SQUARES, SHADERS
 };
 extern const vk_shader qat_vk_shaders[SHADERS];
 
@@ -218,6 +220,8 @@ vk_dispatch *qat_vk_emit(vk_site *s, int shader);
 void qat_vk_groups(vk_dispatch *d, int64_t n, int64_t per);
 /* One group for each of n rows, at most what a device takes: shaders loop. */
 void qat_vk_rows(vk_dispatch *d, int64_t n);
+/* One group for each 32 x 32 elements of a matrix, at most what a device takes. */
+void qat_vk_tiles(vk_dispatch *d, int64_t rows, int64_t cols);
 /* A slot given by hand. */
 void qat_vk_bind(vk_site *s, vk_dispatch *d, int slot, int64_t value, uint32_t dtype);
 uint32_t qat_vk_bits(double x);			/* of the float */

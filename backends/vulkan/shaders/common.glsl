@@ -31,6 +31,17 @@ float nan() { return uintBitsToFloat(NAN_BITS); }
 float negated(float x) { return uintBitsToFloat(floatBitsToUint(x) ^ 0x80000000u); }
 float absolute(float x) { return uintBitsToFloat(magnitude(x)); }
 
+// Integers in the order of numbers, zeros of both signs alike, and back.
+int ordered(float x)
+{
+	return floatBitsToUint(x) >> 31 != 0u ? -int(magnitude(x)) : int(magnitude(x));
+}
+
+float of_order(int i)
+{
+	return uintBitsToFloat(i < 0 ? uint(-i) | 0x80000000u : uint(i));
+}
+
 uint to_bf16(uint u)
 {
 	if ((u & 0x7fffffffu) > INF_BITS)

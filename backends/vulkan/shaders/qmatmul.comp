@@ -4,27 +4,11 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "float.glsl"
+#include "qmatmul.glsl"
 
 FLAT
-READER(0, x, IN0)
-READER(1, xscale, IN1)
-READER(2, xzero, IN2)
-VIEW(3, w)
-READER(4, wscale, IN4)
-READER(5, wzero, IN5)
-READER(6, bias, IN6)
 layout(std430, binding = 8) buffer XTable { float xtable[]; };
 layout(std430, binding = 9) buffer WTable { float wtable[]; };
-WRITER(10, y, OUT0)
-
-const int INTEGER_ZERO = -1000;		// as mid: zero points are integers
-struct Side { uint block_rows, block_cols, groups, grid, ebits, mbits; int mid, shift; };
-layout(push_constant) uniform Push {
-	uint m, n, k, group, pow2, has_bias;
-	Side x, w;
-} p;
-
-int signed_byte(uint b) { return int(b << 24) >> 24; }
 
 int float_integer(const Side s, uint code)
 {
@@ -34,19 +18,13 @@ int float_integer(const Side s, uint code)
 	return (code >> (s.ebits + s.mbits) & 1u) != 0u ? -a : a;
 }
 
-uint block_of(const Side s, uint row, uint col)
-{
-	return row / s.block_rows * s.groups + col / s.block_cols;
-}
-
 int x_integer(uint row, uint col)
 {
 	const uint code = uint(x_b[row * p.k + col]);
 
 	if (p.x.grid == 2u)
 		return float_integer(p.x, code);
-	return signed_byte(code) -
-	       (IN2 == I8 ? signed_byte(uint(xzero_b[block_of(p.x, row, col)])) : 0);
+	return signed_byte(code) - x_zero(row, col);
 }
 
 int w_integer(uint row, uint col)
@@ -55,33 +33,16 @@ int w_integer(uint row, uint col)
 
 	if (p.w.grid == 2u)
 		return float_integer(p.w, code);
-	return signed_byte(code) -
-	       (IN5 == I8 ? signed_byte(uint(wzero_b[block_of(p.w, row, col)])) : 0);
-}
-
-float scaled(float sx, float sw, int sum)
-{
-	uint mx, mw;
-	int ex, ew;
-
-	if (p.pow2 == 0u || is_nan(sx) || is_nan(sw))
-		return f_mul(f_mul(sx, sw), float(sum));
-	if (sum == 0)
-		return 0.0;
-	f_unpack(sx, mx, ex);
-	f_unpack(sw, mw, ew);
-	return f_pack(sum < 0 ? 0x80000000u : 0u, uint(abs(sum)), ex + ew + 46);
+	return signed_byte(code) - w_zero(row, col);
 }
 
 float term(uint row, uint col, uint first)
 {
-	const float sx = f_mul(xscale_at(block_of(p.x, row, first)), f_pow2(-p.x.shift));
-	const float sw = f_mul(wscale_at(block_of(p.w, col, first)), f_pow2(-p.w.shift));
 	int sum = 0;
 
 	for (uint k = first; k < first + p.group; k++)
 		sum += x_integer(row, k) * w_integer(col, k);
-	return scaled(sx, sw, sum);
+	return group_term(row, col, first, sum);
 }
 
 float integers(uint row, uint col)

@@ -15,6 +15,8 @@ layout(push_constant) uniform Push {
 	uint scale_format, scale_rule, zero_kind;
 	float divisor;
 	uint given, node, second_rows, seconds, mask_cols, bits;
+	uint moving, rank;
+	float rate;
 } p;
 layout(std430, binding = 9) buffer Table { float table[]; };
 

@@ -1,14 +1,15 @@
 // stats.glsl - what scale rules need to know of elements, gathered by a work group: after
-// scheme.glsl and reduce.glsl. Magnitudes are compared as integers.
+// scheme.glsl and reduce.glsl. Numbers are compared as integers: devices may take subnormals
+// for zeros.
 
-struct Stats { uint amax, at; float lo, hi; uint bad; };
+struct Stats { uint amax, at; int lo, hi; uint bad; };
 
 shared uint stats_amax[ROW_SIZE], stats_at[ROW_SIZE], stats_bad[ROW_SIZE];
-shared float stats_lo[ROW_SIZE], stats_hi[ROW_SIZE];
+shared int stats_lo[ROW_SIZE], stats_hi[ROW_SIZE];
 
 Stats stats_none()
 {
-	return Stats(0u, 0xffffffffu, uintBitsToFloat(INF_BITS), uintBitsToFloat(0xff800000u), 0u);
+	return Stats(0u, 0xffffffffu, int(INF_BITS), -int(INF_BITS), 0u);
 }
 
 // x is element i of the block; `at` is the first of the largest magnitude.
@@ -21,10 +22,10 @@ void stats_add(inout Stats s, float x, uint i)
 		s.amax = a;
 		s.at = i;
 	}
-	if (x < s.lo)
-		s.lo = x;
-	if (x > s.hi)
-		s.hi = x;
+	if (a <= INF_BITS) {
+		s.lo = min(s.lo, ordered(x));
+		s.hi = max(s.hi, ordered(x));
+	}
 }
 
 Stats stats_all(Stats s)
