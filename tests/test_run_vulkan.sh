@@ -1,7 +1,7 @@
 #!/bin/sh
 # Whole runs on backend vulkan, on the driver in software where there is no other choice:
-# calibration, training, quantization and evaluation next to the same on backend cpu; under
-# the validation layer; and what it says where there is no device.
+# calibration, training, quantization, evaluation and generation next to the same on backend
+# cpu; under the validation layer; and what it says where there is no device.
 . "${top_srcdir:-..}/tests/e2e_kit.sh"
 for backend in vulkan cpu; do
 	[ -e "$top_builddir/plugins-built/backend-$backend.so" ] ||
@@ -23,7 +23,7 @@ make_text "$dir/text" 30
 	device: {backend: vulkan}
 	schemes:
 	  w: {quantizer: int4, group_size: 32, symmetric: false}
-	  x: {quantizer: int8, granularity: tensor, dynamic: false}
+	  x: {quantizer: int8, granularity: tensor, dynamic: false, range: percentile}
 	sites:
 	  deploy: [{match: "layers.*.{attn,mlp}", weight: w, input: x}]
 	steps:
@@ -31,6 +31,7 @@ make_text "$dir/text" 30
 	  - {task: train, from: ranged, sites: deploy, as: qat, data: train, steps: 3, batch: 2}
 	  - {task: quantize, from: ranged, sites: deploy, as: ptq}
 	  - {task: evaluate, of: [base, ptq, qat], data: test}
+	  - {task: generate, of: [base, ptq], prompts: ["7 and 9"], max_new_tokens: 8}
 	END
 } | sed 's/length: 32/length: 16/; s/limit: 16/limit: 4/' >"$dir/p.yaml"
 
