@@ -388,3 +388,25 @@ int qat_placement_find(void *placement, const qat_site *site, const qat_scheme_s
 	}
 	return rc || !*out ? rc : remember(p, site->name, site->port, *out);
 }
+
+int qat_placement_weight(const qat_scheme **out, qat_placement *placement,
+			 const qat_param_state *p)
+{
+	const char *dot = strrchr(p->info.name, '.');
+	const qat_scheme_set *set = NULL;
+	qat_site site = { .size = sizeof site, .port = QAT_PORT_WEIGHT };
+	int rc;
+
+	*out = NULL;
+	if (p->info.rank != 2 || !dot || strcmp(dot, ".weight") ||
+	    !strncmp(p->info.name, "positions.", 10))
+		return QAT_OK;
+	site.rows = p->info.shape[0];
+	site.cols = p->info.shape[1];
+	site.name = qat_arena_format(placement->arena, "%.*s", (int)(dot - p->info.name),
+				     p->info.name);
+	rc = site.name ? qat_placement_find(placement, &site, &set) : QAT_ENOMEM;
+	if (!rc && set)
+		*out = set->schemes[0];
+	return rc;
+}

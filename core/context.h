@@ -64,5 +64,8 @@ int qat_placement_start(qat_placement *out, qat_context *c, const qat_state *s,
 			const char *sites, qat_arena *arena);
 /* A qat_scheme_lookup. */
 int qat_placement_find(void *placement, const qat_site *site, const qat_scheme_set **out);
+/* The first scheme at a parameter's site; NULL: it stays floats. */
+int qat_placement_weight(const qat_scheme **out, qat_placement *placement,
+			 const qat_param_state *p);
 
 #endif

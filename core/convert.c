@@ -12,6 +12,7 @@
 #include <qatrun/numerics.h>
 
 #include "error.h"
+#include "progress.h"
 
 enum { PARTS = 4 };	/* tensors of a parameter: codes or floats, scale, zero, scale2 */
 
@@ -24,31 +25,13 @@ typedef struct convert {
 	const qat_tensor **at;
 	const qat_param **infos;
 	int64_t n_tensors, n_ranges;
+	int64_t kept, most;		/* bytes while it runs: of all tensors, and of one more */
+	int later;			/* floats are read when they are written */
+	float *lent;			/* content() */
 	const char **coded;
 	const qat_scheme **coded_scheme;
 	int64_t n_coded;
 } convert;
-
-/* Scheme at a parameter's site, NULL: floats. */
-static int weight_scheme(convert *c, const qat_param_state *p, const qat_scheme **out)
-{
-	const char *dot = strrchr(p->info.name, '.');
-	const qat_scheme_set *set = NULL;
-	qat_site site = { .size = sizeof site, .port = QAT_PORT_WEIGHT };
-	int rc;
-
-	*out = NULL;
-	if (p->info.rank != 2 || !dot || strcmp(dot, ".weight") ||
-	    !strncmp(p->info.name, "positions.", 10))
-		return QAT_OK;
-	site.rows = p->info.shape[0];
-	site.cols = p->info.shape[1];
-	site.name = qat_arena_format(c->arena, "%.*s", (int)(dot - p->info.name), p->info.name);
-	rc = site.name ? qat_placement_find(&c->placement, &site, &set) : QAT_ENOMEM;
-	if (!rc && set)
-		*out = set->schemes[0];
-	return rc;
-}
 
 /* ---- one weight through the device's quantize ---- */
 
@@ -161,6 +144,11 @@ static int finite_scales(const qat_param_state *p, const float *scale, int64_t b
 	return QAT_OK;
 }
 
+static int64_t bigger(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 static int finite_values(const qat_param_state *p, const float *values)
 {
 	const int64_t n = qat_param_elements(&p->info);
@@ -270,6 +258,19 @@ static int copy_coded(const qat_state *s, const qat_param_state *p, const coded_
 	return stored_finite(s, p);
 }
 
+/* The weight in floats, its codes and scales on the device and beside it. */
+static void count_coded(convert *c, const qat_param_state *p, const coded_parts *parts)
+{
+	const qat_tensor *const all[PARTS] = { parts->codes, parts->scale, parts->zero,
+					       parts->second };
+	const int64_t n = qat_param_elements(&p->info);
+	const int64_t scales = parts->scale->shape[0] * parts->scale->shape[1];
+
+	for (int i = 0; i < PARTS; i++)
+		c->kept += all[i] ? all[i]->bytes : 0;
+	c->most = bigger(c->most, 4 * n + 2 * (n + 8 * scales));
+}
+
 static int add_coded(convert *c, const qat_param_state *p, const qat_scheme *s, int values)
 {
 	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
@@ -286,21 +287,46 @@ static int add_coded(convert *c, const qat_param_state *p, const qat_scheme *s, 
 		to.second = add_tensor(c, &p->info, "scale2", QAT_F32, 2, seconds, 1);
 	c->coded[c->n_coded] = p->info.name;
 	c->coded_scheme[c->n_coded++] = s;
+	count_coded(c, p, &to);
 	if (!values)
 		return QAT_OK;
 	return p->codes && qat_scheme_same(p->codes, s) ? copy_coded(c->state, p, &to)
 							: fill_coded(c, p, s, &to);
 }
 
+static int read_floats(const convert *c, const qat_param_state *p, float *to)
+{
+	const int rc = qat_state_read(c->state, p, to);
+
+	return rc ? rc : finite_values(p, to);
+}
+
 static int add_floats(convert *c, const qat_param_state *p, int values)
 {
 	qat_tensor *t = add_tensor(c, &p->info, NULL, QAT_F32, p->info.rank, p->info.shape[0],
 				   p->info.shape[1]);
-	int rc = values ? allocate(t) : QAT_OK;
+	int rc;
 
-	if (!rc && values)
-		rc = qat_state_read(c->state, p, t->data);
-	return rc || !values ? rc : finite_values(p, t->data);
+	if (c->later)
+		c->most = bigger(c->most, t->bytes);
+	else
+		c->kept += t->bytes;
+	if (!values || c->later)
+		return QAT_OK;
+	rc = allocate(t);
+	return rc ? rc : read_floats(c, p, t->data);
+}
+
+/* A qat_checkpoint's: floats that are not there. */
+static int content(void *context, int64_t index, const void **data)
+{
+	convert *c = context;
+	const qat_tensor *t = c->at[index];
+
+	free(c->lent);
+	*data = c->lent = malloc((size_t)t->bytes + 1);
+	return c->lent ? read_floats(c, qat_state_param(c->state, t->name), c->lent)
+		       : qat_fail(QAT_ENOMEM, "%s: out of memory", t->name);
 }
 
 static int add_all(convert *c, int values)
@@ -308,7 +334,7 @@ static int add_all(convert *c, int values)
 	for (int64_t i = 0; i < c->state->n_params; i++) {
 		const qat_param_state *p = &c->state->params[i];
 		const qat_scheme *s = NULL;
-		int rc = weight_scheme(c, p, &s);
+		int rc = qat_placement_weight(&s, &c->placement, p);
 
 		if (!rc)
 			rc = s ? add_coded(c, p, s, values) : add_floats(c, p, values);
@@ -318,12 +344,14 @@ static int add_all(convert *c, int values)
 	return QAT_OK;
 }
 
-static int start(convert *c, qat_context *context, const qat_state *s, const char *sites)
+static int start(convert *c, qat_context *context, const qat_state *s, const char *sites,
+		 const qat_format *format)
 {
 	const size_t n = (size_t)s->n_params * PARTS + 1;
 	int rc;
 
 	*c = (convert){ .context = context, .state = s };
+	c->later = qat_format_lends(format ? format : context->native);
 	rc = qat_arena_new(&c->arena);
 	if (rc)
 		return rc;
@@ -341,6 +369,7 @@ static void finish(convert *c)
 {
 	for (int64_t i = 0; i < c->n_tensors; i++)
 		free(c->tensors[i].data);
+	free(c->lent);
 	qat_arena_free(c->arena);
 }
 
@@ -395,7 +424,8 @@ static int write_out(convert *c, const char *path, const qat_format *format)
 	};
 	qat_checkpoint out = { .size = sizeof out, .family = s->family,
 			       .n_tensors = c->n_tensors + c->n_ranges, .tensors = c->at,
-			       .params = c->n_ranges ? NULL : c->infos };
+			       .params = c->n_ranges ? NULL : c->infos,
+			       .content = c->later ? content : NULL, .context = c };
 	char *doc = NULL;
 	int rc;
 
@@ -424,7 +454,7 @@ int qat_convert_check(qat_context *context, const qat_state *s, const char *site
 		      const char *path, const qat_format *format)
 {
 	convert c;
-	int rc = start(&c, context, s, sites);
+	int rc = start(&c, context, s, sites, format);
 
 	if (!rc)
 		rc = add_all(&c, 0);
@@ -437,10 +467,11 @@ int qat_convert_check(qat_context *context, const qat_state *s, const char *site
 }
 
 int qat_convert(qat_context *context, const qat_state *s, const char *sites, const char *path,
-		const qat_format *format)
+		const qat_format *format, int64_t *need)
 {
+	const int64_t before = qat_memory_now();
 	convert c;
-	int rc = start(&c, context, s, sites);
+	int rc = start(&c, context, s, sites, format);
 
 	if (!rc)
 		rc = add_all(&c, 1);
@@ -452,6 +483,7 @@ int qat_convert(qat_context *context, const qat_state *s, const char *sites, con
 		rc = check_format(&c, path, format);
 	if (!rc)
 		rc = write_out(&c, path, format ? format : context->native);
+	*need = before + c.kept + c.most;
 	finish(&c);
 	return rc;
 }
@@ -461,7 +493,7 @@ int qat_converted_size(qat_context *context, const qat_state *s, int64_t *bytes,
 {
 	int64_t coded_bytes = 0, coded_params = 0;
 	convert c;
-	int rc = start(&c, context, s, NULL);
+	int rc = start(&c, context, s, NULL, NULL);
 
 	if (!rc)
 		rc = add_all(&c, 0);

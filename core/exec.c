@@ -123,6 +123,7 @@ static int bind_value(qat_exec *x, qat_lane *l, int64_t v, const qat_source *s, 
 
 	if (!l->own[v] && s->owner) {
 		*b = qat_exec_binding(s->owner, s->value);
+		x->loaded[v] = x->stored[v];
 		return QAT_OK;
 	}
 	if (!l->own[v])
@@ -131,7 +132,7 @@ static int bind_value(qat_exec *x, qat_lane *l, int64_t v, const qat_source *s, 
 	if (value->role == QAT_ROLE_CONST)
 		return l->device->api->write(l->device->handle, b->memory, b->offset, value->data,
 					     x->bytes[v]);
-	if (value->role == QAT_ROLE_PARAM && !s->owner)
+	if (value->role == QAT_ROLE_PARAM && !s->owner && !x->stored[v])
 		return fill_value(x, l, v, s, context);
 	return QAT_OK;
 }
@@ -148,7 +149,7 @@ static int bind_workspaces(qat_lane *l)
 	return QAT_OK;
 }
 
-static int bind_lane(qat_exec *x, qat_lane *l, const qat_source *sources, void *context)
+static int bind_lane(qat_exec *x, qat_lane *l)
 {
 	int rc = QAT_OK;
 
@@ -157,7 +158,7 @@ static int bind_lane(qat_exec *x, qat_lane *l, const qat_source *sources, void *
 			rc = device_alloc(l->device, &l->slabs[i], l->slab_bytes[i], slab_use[i]);
 	for (int64_t v = 0; v < x->graph->n_values && !rc; v++)
 		if (l->has[v])
-			rc = bind_value(x, l, v, &sources[v], context);
+			rc = bind_value(x, l, v, &x->sources[v], x->spec.context);
 	for (int64_t v = 0; v < x->graph->n_values && !rc; v++)
 		l->bindings[v] = l->bindings[qat_exec_root(x, v)];
 	return rc ? rc : bind_workspaces(l);
@@ -181,6 +182,9 @@ static int new_arrays(qat_exec *x)
 
 	x->keep = calloc(n, 1);
 	x->updated = calloc(n, 1);
+	x->stored = calloc(n, 1);
+	x->loaded = calloc(n, 1);
+	x->sources = calloc(n, sizeof *x->sources);
 	x->taken = calloc(nodes, 1);
 	x->spots = calloc(nodes, sizeof *x->spots);
 	x->position = calloc(nodes, sizeof *x->position);
@@ -189,15 +193,15 @@ static int new_arrays(qat_exec *x)
 	x->home = calloc(n, 1);
 	for (int i = 0; i < LANES && !rc; i++)
 		rc = new_lane(&x->lanes[i], n);
-	if (rc || !x->keep || !x->updated || !x->taken || !x->spots || !x->position || !x->bytes ||
-	    !x->slab || !x->home)
+	if (rc || !x->keep || !x->updated || !x->stored || !x->loaded || !x->sources || !x->taken ||
+	    !x->spots || !x->position || !x->bytes || !x->slab || !x->home)
 		return qat_fail(QAT_ENOMEM, "exec: out of memory");
 	return QAT_OK;
 }
 
-static int prepare_exec(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *keep,
-			int64_t n_keep)
+static int prepare_exec(qat_exec **out, qat_device *d, const qat_exec_spec *spec)
 {
+	const qat_ir *g = spec->g;
 	qat_exec *x = calloc(1, sizeof *x);
 	int rc;
 
@@ -206,14 +210,15 @@ static int prepare_exec(qat_exec **out, qat_device *d, const qat_ir *g, const in
 	*out = x;
 	x->device = x->lanes[0].device = d;
 	x->n_lanes = 1;
+	x->spec = *spec;
 	x->g = g;
 	x->graph = &g->graph;
 	rc = new_arrays(x);
 	if (rc)
 		return rc;
-	for (int64_t i = 0; i < n_keep; i++)
-		if (keep[i] != QAT_NONE)
-			x->keep[keep[i]] = 1;
+	for (int64_t i = 0; i < spec->n_keep; i++)
+		if (spec->keep[i] != QAT_NONE)
+			x->keep[spec->keep[i]] = 1;
 	for (int64_t v = 0; v < g->graph.n_values; v++) {
 		x->bytes[v] = qat_value_bytes(g->graph.values[v]);
 		if (g->graph.values[v]->alias != QAT_NONE)
@@ -223,21 +228,46 @@ static int prepare_exec(qat_exec **out, qat_device *d, const qat_ir *g, const in
 	return rc ? rc : qat_exec_claim(x);
 }
 
-static int find_sources(qat_exec *x, qat_source *sources, qat_find_source *find, void *context)
+/* An owner that has it in another layout is no help. */
+static void check_layout(const qat_exec *x, int64_t v, qat_source *s)
 {
-	for (int64_t v = 0; v < x->graph->n_values; v++) {
+	if (s->owner && (s->owner->bytes[s->value] != x->bytes[v] ||
+			 s->owner->stored[s->value] != x->stored[v]))
+		s->owner = NULL;
+}
+
+static int find_sources(qat_exec *x)
+{
+	for (int64_t v = 0; x->spec.find && v < x->graph->n_values; v++) {
 		const qat_value *value = x->graph->values[v];
+		qat_source *s = &x->sources[v];
 		/* A state that has a name may be another graph's too. */
 		const int named = value->role == QAT_ROLE_PARAM ||
 				  (value->role == QAT_ROLE_STATE && value->name);
-		const int rc = named ? find(context, value, &sources[v]) : QAT_OK;
+		const int rc = named ? x->spec.find(x->spec.context, value, s) : QAT_OK;
 
 		if (rc)
 			return rc;
-		if (sources[v].owner && x->updated[v] && value->role != QAT_ROLE_STATE)
+		check_layout(x, v, s);
+		if (s->owner && x->updated[v] && value->role != QAT_ROLE_STATE)
 			return qat_fail(QAT_EINVAL, "%s: another's, but to be written",
 					value->name);
 	}
+	return QAT_OK;
+}
+
+int qat_exec_load(void *exec, int64_t v, void *to)
+{
+	const qat_exec *x = exec;
+	const qat_source *s;
+
+	if (v < 0 || v >= x->graph->n_values || !x->stored[v])
+		return qat_fail(QAT_EABI, "backend %s: value %lld is not a private parameter",
+				x->device->name, (long long)v);
+	s = &x->sources[v];
+	if (!s->data)
+		return s->fill(x->spec.context, x->graph->values[v], to);
+	memcpy(to, s->data, (size_t)qat_value_bytes(x->graph->values[v]));
 	return QAT_OK;
 }
 
@@ -246,32 +276,34 @@ static int compile_lane(qat_exec *x, qat_lane *l)
 	l->program = (qat_program){
 		.size = sizeof l->program, .graph = x->graph, .n_claims = l->n_claims,
 		.claims = (const qat_claim *const *)l->claims, .bindings = l->bindings,
-		.workspaces = l->workspaces,
+		.workspaces = l->workspaces, .load = qat_exec_load, .context = x, .loaded = x->loaded,
 	};
 	return l->n_claims ? l->device->api->compile(l->device->handle, &l->program, &l->exe)
 			   : QAT_OK;
 }
 
-int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *keep,
-		 int64_t n_keep, qat_find_source *find, void *context)
+/* All up to the plan. */
+static int plan_exec(qat_exec **out, qat_device *d, const qat_exec_spec *spec)
 {
-	qat_source *sources = calloc((size_t)g->graph.n_values + 1, sizeof *sources);
-	qat_exec *x = NULL;
-	int rc;
+	int rc = prepare_exec(out, d, spec);
 
-	if (!sources)
-		return qat_fail(QAT_ENOMEM, "exec: out of memory");
-	rc = prepare_exec(&x, d, g, keep, n_keep);
 	if (!rc)
-		rc = find_sources(x, sources, find, context);
+		rc = find_sources(*out);
 	if (!rc)
-		rc = qat_exec_plan(x, sources);
+		rc = qat_exec_plan(*out, (*out)->sources);
+	return rc ? rc : qat_exec_touches(*out);
+}
+
+int qat_exec_open(qat_exec **out, qat_device *d, const qat_exec_spec *spec)
+{
+	qat_exec *x = NULL;
+	int rc = plan_exec(&x, d, spec);
+
 	for (int32_t i = 0; !rc && i < x->n_lanes; i++) {
-		rc = bind_lane(x, &x->lanes[i], sources, context);
+		rc = bind_lane(x, &x->lanes[i]);
 		if (!rc)
 			rc = compile_lane(x, &x->lanes[i]);
 	}
-	free(sources);
 	if (rc) {
 		qat_exec_free(x);
 		return rc;
@@ -280,20 +312,34 @@ int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *
 	return QAT_OK;
 }
 
-int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const int64_t *keep,
-		     int64_t n_keep, int explain)
+int qat_exec_expect(qat_plan_size *out, qat_device *d, const qat_exec_spec *spec, int explain)
 {
 	qat_exec *x = NULL;
-	int rc = prepare_exec(&x, d, g, keep, n_keep);
+	int rc = plan_exec(&x, d, spec);
 
-	if (!rc)
-		rc = qat_exec_plan(x, NULL);
 	if (!rc)
 		qat_exec_size(x, out);
 	if (!rc && explain)
 		qat_exec_explain(x);
 	qat_exec_free(x);
 	return rc;
+}
+
+int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *keep,
+		 int64_t n_keep, qat_find_source *find, void *context)
+{
+	const qat_exec_spec spec = { .g = g, .keep = keep, .n_keep = n_keep, .find = find,
+				     .context = context };
+
+	return qat_exec_open(out, d, &spec);
+}
+
+int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const int64_t *keep,
+		     int64_t n_keep, int explain)
+{
+	const qat_exec_spec spec = { .g = g, .keep = keep, .n_keep = n_keep };
+
+	return qat_exec_expect(out, d, &spec, explain);
 }
 
 static void free_lane(qat_lane *l)
@@ -318,6 +364,7 @@ static void free_lane(qat_lane *l)
 	free(l->work_offset);
 	free(l->bindings);
 	free(l->workspaces);
+	free(l->touches);
 }
 
 void qat_exec_free(qat_exec *x)
@@ -336,6 +383,9 @@ void qat_exec_free(qat_exec *x)
 	free(x->spots);
 	free(x->keep);
 	free(x->updated);
+	free(x->stored);
+	free(x->loaded);
+	free(x->sources);
 	free(x->taken);
 	free(x->order);
 	free(x->position);
@@ -358,6 +408,7 @@ void qat_exec_size(const qat_exec *x, qat_plan_size *out)
 		out->step += b[SLAB_STEP];
 		out->scratch += b[SLAB_SCRATCH];
 	}
+	out->mapped = qat_exec_mapped(x, &out->touched);
 	for (int64_t i = 0; i < x->graph->n_nodes; i++)
 		out->moved += x->spots[i].lane != 0;
 	qat_exec_moved(x, out->what, sizeof out->what);

@@ -30,12 +30,12 @@ void qat_device_later(qat_device *out, const qat_instance *backend, int64_t inde
 int qat_device_ready(qat_device *d);
 void qat_device_close(qat_device *d);
 
-/* Where a parameter's content comes from; exactly one of the three. */
+/* Where a parameter's content comes from: the first of the three that is there. */
 typedef struct qat_source {
 	const struct qat_exec *owner;	/* outlives the exec, and has it in memory as */
-	int64_t value;			/* this value */
+	int64_t value;			/* this value; if in another layout, as if it had not */
 	const void *data;	/* host memory that outlives the exec, in the value's type */
-	/* else: fill is called with room for the whole value */
+	/* called with room for the whole value */
 	int (*fill)(void *context, const qat_value *v, void *to);
 } qat_source;
 typedef int qat_find_source(void *context, const qat_value *v, qat_source *out);
@@ -47,9 +47,29 @@ int qat_exec_new(qat_exec **out, qat_device *d, const qat_ir *g, const int64_t *
 		 int64_t n_keep, qat_find_source *find, void *context);
 void qat_exec_free(qat_exec *x);
 
+/* The same with all that may be said. */
+typedef struct qat_exec_spec {
+	const qat_ir *g;
+	const int64_t *keep;
+	int64_t n_keep;
+	qat_find_source *find;
+	void *context;
+	/* Where memory is short. stream: 1: parameters that kernels lay out in their own way
+	 * take no memory, but are read anew in each run. mapped: bytes of files that kernels
+	 * may have read before pages are let go; 0: any. */
+	int stream;
+	int64_t mapped;
+	/* Pages of files that were read may leave memory; NULL: they stay. */
+	void (*let_go)(void *context);
+} qat_exec_spec;
+int qat_exec_open(qat_exec **out, qat_device *d, const qat_exec_spec *spec);
+
 /* Bytes of a plan without making it: what --check prints. */
 typedef struct qat_plan_size {
 	int64_t params, state, step, scratch;
+	int64_t mapped;		/* of files, that are in memory meanwhile where there is room */
+	int64_t touched;	/* the most of them that one kernel reads */
+	int64_t level;		/* of recompute, 0: none */
 	int64_t moved;		/* nodes that run on the fallback device */
 	int64_t copied;		/* bytes between devices, all phases once */
 	char what[400];		/* those nodes, and why */
@@ -59,6 +79,8 @@ void qat_exec_size(const qat_exec *x, qat_plan_size *out);
  * a line for each kind of kernel: where it runs, and why there. */
 int qat_exec_predict(qat_plan_size *out, qat_device *d, const qat_ir *g, const int64_t *keep,
 		     int64_t n_keep, int explain);
+/* The same for qat_exec_open. find NULL: nothing is known of sources. */
+int qat_exec_expect(qat_plan_size *out, qat_device *d, const qat_exec_spec *spec, int explain);
 
 /* Run the claims of a phase. rt->size and rt->phase are set here. */
 int qat_exec_run(qat_exec *x, uint32_t phase, qat_runtime *rt);

@@ -7,6 +7,14 @@
 
 #include "error.h"
 
+/* A private parameter is frozen, and all its readers see it in one layout. */
+static int layout_is_sound(const qat_exec *x, int64_t v, int64_t bytes)
+{
+	if (x->graph->values[v]->role != QAT_ROLE_PARAM)
+		return 1;
+	return !x->updated[v] && (!x->stored[v] || x->bytes[v] == bytes);
+}
+
 static int claim_is_sound(const qat_exec *x, const qat_claim *c, int64_t first,
 			  const uint8_t *keep)
 {
@@ -25,7 +33,8 @@ static int claim_is_sound(const qat_exec *x, const qat_claim *c, int64_t first,
 	}
 	for (int64_t i = 0; i < c->n_private; i++)
 		if (c->private_value[i] < 0 || c->private_value[i] >= x->graph->n_values ||
-		    c->private_bytes[i] < 0 || keep[c->private_value[i]])
+		    c->private_bytes[i] < 0 || keep[c->private_value[i]] ||
+		    !layout_is_sound(x, c->private_value[i], c->private_bytes[i]))
 			return 0;
 	return has && at;
 }
@@ -52,8 +61,12 @@ static int add_claim(qat_exec *x, qat_lane *l, const qat_claim *c)
 	l->claims[l->n_claims++] = copy;
 	for (int64_t i = 0; i < c->n_nodes; i++)
 		x->taken[c->nodes[i]] = 1;
-	for (int64_t i = 0; i < c->n_private; i++)
-		x->bytes[c->private_value[i]] = c->private_bytes[i];
+	for (int64_t i = 0; i < c->n_private; i++) {
+		const int64_t v = c->private_value[i];
+
+		x->bytes[v] = c->private_bytes[i];
+		x->stored[v] = x->graph->values[v]->role == QAT_ROLE_PARAM;
+	}
 	return QAT_OK;
 }
 
@@ -157,7 +170,7 @@ static int check_order(const qat_exec *x)
 static int claim_node(qat_exec *x, qat_lane *l, int64_t node, const uint8_t *keep)
 {
 	const qat_device *d = l->device;
-	qat_claim c = { .size = sizeof c };
+	qat_claim c = { .size = sizeof c, .stream = x->spec.stream };
 	int rc = d->api->claim(d->handle, x->graph, node, keep, x->taken, &c);
 
 	if (!rc && !claim_is_sound(x, &c, node, keep))

@@ -34,6 +34,7 @@ typedef struct qat_lane {
 	int64_t n_imports, room_imports;
 	qat_binding *bindings;		/* [values] */
 	qat_binding *workspaces;	/* [claims] */
+	int64_t *touches;		/* [claims]: bytes of files, first read in this phase */
 	qat_program program;
 	void *exe;
 } qat_lane;
@@ -75,6 +76,11 @@ struct qat_exec {
 	uint8_t *keep;			/* [values] */
 	uint8_t *taken;			/* [nodes] */
 	uint8_t *updated;		/* [values]: another value aliases it */
+	uint8_t *stored;		/* [values]: a parameter in a layout of kernels */
+	uint8_t *loaded;		/* [values]: such a one that its owner has filled */
+	qat_exec_spec spec;
+	qat_source *sources;		/* [values] */
+	int64_t read;			/* bytes of files, since pages were let go */
 	qat_slot *order;
 	int64_t n_order;
 	int64_t *position;		/* [nodes]: slot of the claim */
@@ -97,6 +103,16 @@ int qat_exec_place(qat_exec *x);
 
 /* exec_claim.c: groups of nodes as kernels, in running order. */
 int qat_exec_claim(qat_exec *x);
+
+/* exec.c: the content of a private parameter, as qat_program.load. */
+int qat_exec_load(void *exec, int64_t value, void *to);
+
+/* exec_mapped.c: what kernels read where it lies in files. Known once there is a plan. */
+int qat_exec_touches(qat_exec *x);
+/* What stays in memory of it; *touched: the most that one kernel reads. */
+int64_t qat_exec_mapped(const qat_exec *x, int64_t *touched);
+/* Runs the claims of an action, and lets pages go between them as the spec says. */
+int qat_exec_run_mapped(qat_exec *x, const qat_action *a, qat_runtime *rt);
 
 /* exec_copy.c: the actions of all phases. sources (by value, or NULL) as for plan. */
 int qat_exec_schedule(qat_exec *x, const qat_source *sources);

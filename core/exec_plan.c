@@ -67,7 +67,7 @@ static int elsewhere(const qat_exec *x, const qat_lane *l, int64_t v, const qat_
 {
 	if (s->owner)
 		return &x->lanes[x->home[v]] == l;
-	return s->data && !x->updated[v] && l->device->api->import;
+	return s->data && !x->updated[v] && !x->stored[v] && l->device->api->import;
 }
 
 /* Values of the three long-lived slabs follow each other. */
@@ -144,7 +144,6 @@ out:
 static int plan_lane(qat_exec *x, int32_t lane, const qat_source *sources,
 		     const qat_interval *life)
 {
-	static const qat_source nowhere;
 	qat_lane *l = &x->lanes[lane];
 
 	l->work_offset = malloc((size_t)(l->n_claims + 1) * sizeof *l->work_offset);
@@ -152,7 +151,7 @@ static int plan_lane(qat_exec *x, int32_t lane, const qat_source *sources,
 		return qat_fail(QAT_ENOMEM, "plan: out of memory");
 	for (int64_t v = 0; v < x->graph->n_values; v++) {
 		l->own[v] = x->slab[v] >= 0 && l->has[v] &&
-			    !elsewhere(x, l, v, sources ? &sources[v] : &nowhere);
+			    !elsewhere(x, l, v, &sources[v]);
 		if (l->own[v] && x->slab[v] != SLAB_SCRATCH)
 			place_lasting(x, l, v);
 	}

@@ -6,20 +6,6 @@
 
 #include "error.h"
 
-static int run_claims(const qat_lane *l, const qat_action *a, qat_runtime *rt)
-{
-	const qat_backend *api = l->device->api;
-	int rc = QAT_OK;
-
-	if (a->whole)
-		return api->run(l->device->handle, l->exe, rt);
-	if (api->run_range)
-		return api->run_range(l->device->handle, l->exe, rt, a->first, a->count);
-	for (int64_t i = 0; i < a->count && !rc && rt->bad_node == QAT_NONE; i++)
-		rc = api->run_one(l->device->handle, l->exe, rt, a->first + i);
-	return rc;
-}
-
 static int run_actions(qat_exec *x, uint32_t phase, qat_runtime *rt)
 {
 	int rc = QAT_OK;
@@ -29,7 +15,7 @@ static int run_actions(qat_exec *x, uint32_t phase, qat_runtime *rt)
 
 		if (a->phase == phase)
 			rc = a->value != QAT_NONE ? qat_exec_copy(x, a)
-						  : run_claims(&x->lanes[a->lane], a, rt);
+						  : qat_exec_run_mapped(x, a, rt);
 	}
 	return rc;
 }

@@ -70,8 +70,10 @@ static int add_param(qat_hash *h, const qat_state *s, const qat_param_state *p)
 	add_tensor(h, &p->scale);
 	add_tensor(h, &p->zero);
 	add_tensor(h, &p->second);
-	if (p->at.data || !p->at.dtype)
+	if (p->at.data || !p->at.dtype) {
+		qat_state_let_go(s);
 		return QAT_OK;
+	}
 	values = malloc((size_t)n);
 	rc = values ? qat_state_read(s, p, values)
 		    : qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);

@@ -114,6 +114,7 @@ typedef int qat_scheme_lookup(void *context, const qat_site *site, const qat_sch
  * codes under a scheme, else leave *scheme NULL. */
 typedef struct qat_stored {
 	const qat_scheme *scheme;
+	uint32_t dtype;			/* of floats that are used as they are stored; 0: F32 */
 } qat_stored;
 typedef int qat_stored_lookup(void *context, const char *param, qat_stored *out);
 

@@ -34,9 +34,22 @@ static int within_limit(const qat_context *c, const qat_plan_size *size)
 
 	if (!limit || need <= limit)
 		return QAT_OK;
-	return qat_fail(QAT_EINVAL, "needs about %.1f MiB, more than memory_limit allows (%.1f MiB): "
-			"a smaller batch or length needs less", (double)need / (1 << 20),
+	return qat_fail(QAT_EINVAL, "needs about %.1f MiB%s, more than memory_limit allows "
+			"(%.1f MiB): a smaller batch or length needs less", (double)need / (1 << 20),
+			size->level ? ", though the backward pass computes much again" : "",
 			(double)limit / (1 << 20));
+}
+
+/* How a state that does not exist yet will be stored: with codes, if the step that makes it
+ * runs no model. */
+static int expectation(const qat_pipeline *p, int64_t state)
+{
+	const qat_task *t;
+
+	if (state <= 0)
+		return 0;
+	t = p->steps[p->states[state].step].plugin.vtable;
+	return t->session ? QAT_EXPECT_FLOATS : QAT_EXPECT_CODES;
 }
 
 /* A state whose chain of steps has one that measured ranges, or a base that holds some. */
@@ -140,10 +153,14 @@ static void print_memory(const char *name, const qat_session_spec *spec,
 	else
 		printf("  %s, %lld x %lld: ", name, (long long)spec->batch,
 		       (long long)spec->length);
-	printf("%.0f MiB = %.0f parameters + %.0f state + %.0f step + %.0f scratch\n",
-	       mib * (double)(size->params + size->state + size->step + size->scratch),
+	printf("%.0f MiB = %.0f parameters + %.0f state + %.0f step + %.0f scratch",
+	       mib * (double)(size->params + size->state + size->step + size->scratch +
+			      size->mapped),
 	       mib * (double)size->params, mib * (double)size->state, mib * (double)size->step,
 	       mib * (double)size->scratch);
+	if (size->mapped)
+		printf(" + %.0f mapped", mib * (double)size->mapped);
+	puts(size->level ? ", with recompute" : "");
 }
 
 static int predict_session(told *t, qat_step *s, qat_session_spec *spec, int show)
@@ -151,16 +168,19 @@ static int predict_session(told *t, qat_step *s, qat_session_spec *spec, int sho
 	qat_context *c = s->context;
 	const char *name = spec->state;
 	const char *missing = NULL;
+	const int64_t state = qat_pipeline_state_index(c->p, name);
+	const int how = expectation(c->p, state) |
+			(show == QAT_PREDICT_KERNELS ? QAT_EXPECT_EXPLAIN : 0);
 	qat_plan_size size;
 	int rc;
 
 	if (!spec->sites)
-		spec->sites = qat_predict_sites(c->p, qat_pipeline_state_index(c->p, name));
+		spec->sites = qat_predict_sites(c->p, state);
 	spec->state = "base";
 	if (show == QAT_PREDICT_KERNELS)
 		printf("  %s, %lld x %lld\n", name, (long long)spec->batch,
 		       (long long)spec->length);
-	rc = qat_session_predict(&size, &missing, c, spec, show == QAT_PREDICT_KERNELS);
+	rc = qat_session_predict(&size, &missing, c, spec, how);
 	if (!rc)
 		rc = check_ranges(s, name, missing);
 	if (!rc)

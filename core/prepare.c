@@ -249,37 +249,35 @@ static int64_t dequantize(prepare *p, const int64_t q[QAT_MAX_OUT], const qat_sc
 	return qat_ir_node(p->to, QAT_OP_DEQUANTIZE, NULL, 3, q, NULL, &extra);
 }
 
-static int stored_scheme(prepare *p, const qat_value *v, const qat_scheme **out)
+static int how_stored(prepare *p, const qat_value *v, qat_stored *out)
 {
-	qat_stored s = { 0 };
-	int rc = QAT_OK;
-
-	if (v->role == QAT_ROLE_PARAM && p->stored)
-		rc = p->stored(p->context, v->name, &s);
-	*out = s.scheme;
-	return rc;
+	*out = (qat_stored){ 0 };
+	return v->role == QAT_ROLE_PARAM && p->stored ? p->stored(p->context, v->name, out)
+						      : QAT_OK;
 }
 
 /* An old value as a float in the new graph. */
 static int64_t as_float(prepare *p, int64_t v)
 {
-	const qat_scheme *s = NULL;
+	qat_stored s;
 	int64_t q[QAT_MAX_OUT];
 	int rc;
 
 	if (p->map[v] != QAT_NONE)
 		return p->map[v];
-	rc = stored_scheme(p, old_value(p, v), &s);
+	rc = how_stored(p, old_value(p, v), &s);
 	if (rc)
 		return rc;
-	if (s) {
-		const qat_scheme_set *set = single(p, s);
+	if (s.scheme) {
+		const qat_scheme_set *set = single(p, s.scheme);
 
-		rc = set ? stored_codes(p, q, old_value(p, v), s)
+		rc = set ? stored_codes(p, q, old_value(p, v), s.scheme)
 			 : qat_fail(QAT_ENOMEM, "prepare: out of memory");
 		p->map[v] = rc ? rc : dequantize(p, q, set, -1, QAT_F32);
 	} else {
 		p->map[v] = qat_ir_copy_value(p->to, old_value(p, v));
+		if (p->map[v] >= 0 && s.dtype)
+			p->to->values[p->map[v]]->dtype = s.dtype;
 	}
 	return p->map[v];
 }
@@ -288,14 +286,14 @@ static int64_t as_float(prepare *p, int64_t v)
 static int as_codes(prepare *p, int64_t out[QAT_MAX_OUT], int64_t v, const qat_scheme_set *set,
 		    int32_t site, int which)
 {
-	const qat_scheme *s = NULL;
-	int rc = stored_scheme(p, old_value(p, v), &s);
+	qat_stored s;
+	int rc = how_stored(p, old_value(p, v), &s);
 	int64_t x;
 
 	if (rc)
 		return rc;
-	if (s && set->count == 1 && qat_scheme_same(s, set->schemes[0]))
-		return stored_codes(p, out, old_value(p, v), s);
+	if (s.scheme && set->count == 1 && qat_scheme_same(s.scheme, set->schemes[0]))
+		return stored_codes(p, out, old_value(p, v), s.scheme);
 	x = as_float(p, v);
 	return x < 0 ? (int)x : quantize(p, out, x, set, site, which);
 }

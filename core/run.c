@@ -168,7 +168,7 @@ static int run_step(qat_step *s, int64_t index, const qat_run_options *o)
 	s->plan = plan;
 	s->began = qat_now();
 	s->timed_from = s->timed_seconds = s->last_event = s->seconds_before = 0.0;
-	s->timed_tokens = s->tokens = s->predicted = s->peak_before = 0;
+	s->timed_tokens = s->tokens = s->predicted = s->peak_before = s->recompute = 0;
 	rc = qat_resume_begin(s->resume, index);
 	if (rc)
 		return rc;
@@ -187,6 +187,7 @@ static int run_step(qat_step *s, int64_t index, const qat_run_options *o)
 		       s->timed_seconds > 0.0 ? (double)s->timed_tokens / s->timed_seconds : NAN);
 	qat_row_int(s->row, "peak_bytes", peak > s->peak_before ? peak : s->peak_before);
 	qat_row_int(s->row, "predicted_peak_bytes", s->predicted);
+	qat_row_int(s->row, "recompute", s->recompute);
 	if (!rc)
 		rc = qat_resume_end(s->resume, index);
 	if (!rc)

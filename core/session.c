@@ -17,14 +17,38 @@ static const qat_param *find_param(void *context, const char *name)
 	return p ? &p->info : NULL;
 }
 
-/* Asked of frozen parameters only: those under training are f32 masters. */
+/* Whether the device can read it where it lies in the file. */
+static int is_mappable(const qat_context *c, const qat_param_state *p)
+{
+	const int64_t size = qat_dtype_bytes(p->at.dtype);
+
+	return c->device.api->import && !p->codes && p->at.data &&
+	       (p->at.dtype == QAT_F32 || p->at.dtype == QAT_BF16) &&
+	       (uintptr_t)p->at.data % (uintptr_t)size == 0;
+}
+
+/* Asked of frozen parameters only: those under training are f32 masters. Matrices in bf16
+ * are used as they are; vectors are small. */
 static int stored(void *context, const char *name, qat_stored *out)
 {
-	const qat_placement *placement = context;
-	const qat_param_state *p = qat_state_param(placement->state, name);
+	const qat_session *x = context;
+	const qat_param_state *p = qat_state_param(x->state, name);
 
-	out->scheme = p ? p->codes : NULL;
+	if (!p)
+		return QAT_OK;
+	if (x->expected == QAT_EXPECT_CODES)
+		return qat_placement_weight(&out->scheme, (qat_placement *)&x->placement, p);
+	if (x->expected)
+		return QAT_OK;
+	out->scheme = p->codes;
+	if (is_mappable(x->context, p) && p->at.dtype == QAT_BF16 && p->info.rank == 2)
+		out->dtype = QAT_BF16;
 	return QAT_OK;
+}
+
+static int find_scheme(void *context, const qat_site *site, const qat_scheme_set **out)
+{
+	return qat_placement_find(&((qat_session *)context)->placement, site, out);
 }
 
 static int is_training(const qat_session *x)
@@ -78,8 +102,8 @@ static int build_graph(qat_session *x)
 	int rc = build_model(x, &out);
 
 	if (!rc)
-		rc = qat_ir_prepare(&x->prepared, x->model, &x->loss, qat_placement_find,
-				    masters ? NULL : stored, &x->placement, prepare_how(x));
+		rc = qat_ir_prepare(&x->prepared, x->model, &x->loss, find_scheme,
+				    masters ? NULL : stored, x, prepare_how(x));
 	if (!rc)
 		rc = qat_ir_precision(&x->ir, x->prepared, &x->loss);
 	if (!rc && is_training(x))
@@ -165,20 +189,22 @@ static int find_source(void *context, const qat_value *v, qat_source *out)
 	const qat_param_state *p;
 
 	out->value = x->shared ? qat_session_find(x->shared, v->name) : QAT_NONE;
-	if (out->value != QAT_NONE) {
+	if (out->value != QAT_NONE)
 		out->owner = x->shared->exec;
-		return QAT_OK;
-	}
 	if (v->role == QAT_ROLE_STATE)		/* begins as zeros */
 		return QAT_OK;
 	out->fill = fill;
 	p = split_name(x->state, v->name, &read);
 	if (!p)		/* a static range */
-		return qat_state_range(x->state, v->name, qat_value_bytes(v), &out->data);
-	/* Frozen f32 that lies in the file as the graph wants it is used where it lies,
-	 * by devices that can. */
-	if (!is_training(x) && read == read_floats && !p->codes && p->at.data &&
-	    p->at.dtype == QAT_F32 && (uintptr_t)p->at.data % sizeof(float) == 0)
+		return out->owner || x->expected ? QAT_OK
+		     : qat_state_range(x->state, v->name, qat_value_bytes(v), &out->data);
+	/* What is frozen and lies in the file as the graph wants it is used where it lies, by
+	 * devices that can. Of a state that is not there yet it is known that it will. */
+	if (is_training(x) || read != read_floats)
+		return QAT_OK;
+	if (x->expected)
+		out->data = x->context->device.api->import ? x : NULL;
+	else if (is_mappable(x->context, p) && p->at.dtype == v->dtype)
 		out->data = p->at.data;
 	return QAT_OK;
 }
@@ -248,29 +274,56 @@ static int check_spec(const qat_session *x)
 	return QAT_OK;
 }
 
+/* Code of libraries, and what they and the task allocate: measured 3 to 8 MB. */
+#define LIBRARIES ((int64_t)8 << 20)
+
 int64_t qat_plan_need(const qat_plan_size *size)
 {
-	return qat_memory_now() + size->params + size->state + size->step + size->scratch;
+	return qat_memory_now() + LIBRARIES + size->params + size->state + size->step +
+	       size->scratch + size->mapped;
 }
 
-/* Recompute more of the forward pass until the plan is within memory_limit, if that can
- * be; whoever runs the session refuses it otherwise. */
-static int fit(qat_session *x, int64_t **keep, int64_t *n_keep)
+static void let_go(void *context)
 {
-	const int64_t limit = x->context->p->device.memory_limit;
-	int rc = keep_values(x, keep, n_keep);
+	qat_state_let_go(((const qat_session *)context)->state);
+}
 
-	for (int level = 1; !rc && limit && is_training(x) && level <= QAT_RECOMPUTE_LEVELS;
-	     level++) {
+static qat_exec_spec exec_spec(const qat_session *x, const int64_t *keep, int64_t n_keep)
+{
+	return (qat_exec_spec){ .g = x->ir, .keep = keep, .n_keep = n_keep, .find = find_source,
+				.context = (void *)(uintptr_t)x, .stream = x->stream,
+				.mapped = x->mapped, .let_go = let_go };
+}
+
+/* *over: bytes that the plan takes beyond memory_limit. */
+static int plan_size(const qat_session *x, const int64_t *keep, int64_t n_keep,
+		     qat_plan_size *size, int64_t *over)
+{
+	const qat_exec_spec spec = exec_spec(x, keep, n_keep);
+	const int rc = qat_exec_expect(size, &x->context->device, &spec, 0);
+
+	*over = rc ? 0 : qat_plan_need(size) - x->context->p->device.memory_limit;
+	return rc;
+}
+
+/* Recompute more of the forward pass until the plan is within memory_limit, if that can be. */
+static int fit_training(qat_session *x, int64_t **keep, int64_t *n_keep)
+{
+	int rc = QAT_OK;
+
+	while (!rc && x->level < QAT_RECOMPUTE_LEVELS) {
 		qat_plan_size size;
 		qat_ir *less;
+		int64_t over;
 
-		rc = qat_exec_predict(&size, &x->context->device, x->ir, *keep, *n_keep, 0);
-		if (rc || qat_plan_need(&size) <= limit)
+		rc = plan_size(x, *keep, *n_keep, &size, &over);
+		if (rc || over <= 0)
 			break;
-		rc = qat_ir_recompute(&less, x->ir, &x->loss, x->trained, x->n_trained, level);
+		rc = qat_ir_recompute(&less, x->ir, &x->loss, x->trained, x->n_trained,
+				      x->level + 1);
 		if (rc)
 			break;
+		x->level++;
 		qat_ir_free(x->ir);
 		x->ir = less;
 		free(*keep);
@@ -278,6 +331,45 @@ static int fit(qat_session *x, int64_t **keep, int64_t *n_keep)
 		rc = keep_values(x, keep, n_keep);
 	}
 	return rc;
+}
+
+/* What of the files may be in memory at once; at least what one kernel reads. */
+static int64_t bound(const qat_plan_size *size, int64_t over)
+{
+	const int64_t left = over > 0 ? size->mapped - over : 0;
+
+	return over > 0 && left < size->touched ? size->touched : left;
+}
+
+/* First pages of files leave memory earlier, then packed weights are made anew for each run. */
+static int fit_frozen(qat_session *x, const int64_t *keep, int64_t n_keep)
+{
+	qat_plan_size size, less;
+	int64_t over, still;
+	int rc = plan_size(x, keep, n_keep, &size, &over);
+
+	if (rc || over <= 0)
+		return rc;
+	x->mapped = bound(&size, over);
+	rc = plan_size(x, keep, n_keep, &less, &still);
+	if (rc || still <= 0)
+		return rc;
+	x->stream = 1;
+	x->mapped = 0;
+	rc = plan_size(x, keep, n_keep, &less, &still);
+	x->stream = still < over;
+	x->mapped = x->stream ? bound(&less, still) : bound(&size, over);
+	return rc;
+}
+
+/* What still needs too much is refused by whoever runs the session. */
+static int fit(qat_session *x, int64_t **keep, int64_t *n_keep)
+{
+	int rc = keep_values(x, keep, n_keep);
+
+	if (rc || !x->context->p->device.memory_limit)
+		return rc;
+	return is_training(x) ? fit_training(x, keep, n_keep) : fit_frozen(x, *keep, *n_keep);
 }
 
 /* All up to the device. */
@@ -295,16 +387,34 @@ static int describe(qat_session *x, int64_t **keep, int64_t *n_keep)
 	return rc ? rc : fit(x, keep, n_keep);
 }
 
+static void say(const qat_session *x)
+{
+	static const char *const levels[] = { NULL, "all but products and attention",
+					      "whole layers" };
+	const double mib = (double)x->context->p->device.memory_limit / (1 << 20);
+
+	if (x->level)
+		qat_log(QAT_LOG_INFO, "memory_limit (%.0f MiB): the backward pass computes %s again",
+			mib, levels[x->level]);
+	if (x->stream)
+		qat_log(QAT_LOG_INFO, "memory_limit (%.0f MiB): weights are packed anew in each run",
+			mib);
+}
+
 static int start(qat_session *x)
 {
 	int64_t *keep = NULL, n_keep = 0;
 	int rc = describe(x, &keep, &n_keep);
+	const qat_exec_spec spec = exec_spec(x, keep, n_keep);
 
 	if (!rc)
-		rc = qat_exec_new(&x->exec, &x->context->device, x->ir, keep, n_keep, find_source,
-				  x);
+		say(x);
+	if (!rc)
+		rc = qat_exec_open(&x->exec, &x->context->device, &spec);
 	if (!rc)
 		rc = reset_ranges(x);
+	if (!rc)
+		let_go(x);
 	free(keep);
 	return rc;
 }
@@ -352,7 +462,7 @@ static int check_observed(const qat_session *x)
 }
 
 int qat_session_predict_one(qat_plan_size *out, const char **range, qat_context *c,
-			    const qat_session_spec *spec, int explain)
+			    const qat_session_spec *spec, int how)
 {
 	int64_t *keep = NULL, n_keep = 0;
 	qat_session *x;
@@ -360,24 +470,29 @@ int qat_session_predict_one(qat_plan_size *out, const char **range, qat_context 
 
 	if (rc)
 		return rc;
+	x->expected = how & QAT_EXPECT_CODES ? QAT_EXPECT_CODES : how & QAT_EXPECT_FLOATS;
 	rc = describe(x, &keep, &n_keep);
 	if (!rc)
 		rc = check_observed(x);
 	if (!rc)
 		*range = static_range(x);
-	if (!rc)
-		rc = qat_exec_predict(out, &c->device, x->ir, keep, n_keep, explain);
+	if (!rc) {
+		const qat_exec_spec exec = exec_spec(x, keep, n_keep);
+
+		rc = qat_exec_expect(out, &c->device, &exec, how & QAT_EXPECT_EXPLAIN);
+		out->level = x->level;
+	}
 	free(keep);
 	qat_session_close(x);
 	return rc;
 }
 
 int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
-			const qat_session_spec *spec, int explain)
+			const qat_session_spec *spec, int how)
 {
 	return spec->mode == QAT_SESSION_GENERATE
-	     ? qat_generation_predict(out, range, c, spec, explain)
-	     : qat_session_predict_one(out, range, c, spec, explain);
+	     ? qat_generation_predict(out, range, c, spec, how)
+	     : qat_session_predict_one(out, range, c, spec, how);
 }
 
 int qat_session_open_one(qat_session **out, qat_context *c, const qat_session_spec *spec,
@@ -412,6 +527,8 @@ void qat_session_close(qat_session *x)
 		return;
 	qat_generation_free(x->generation);
 	qat_exec_free(x->exec);
+	if (x->state)
+		let_go(x);
 	free(x->trained);
 	free(x->lasting);
 	qat_ir_free(x->ir);
@@ -434,6 +551,7 @@ int64_t qat_session_vocabulary(const qat_session *x)
 void qat_session_size(const qat_session *x, qat_plan_size *out)
 {
 	qat_exec_size(x->exec, out);
+	out->level = x->level;
 	if (x->generation)
 		qat_generation_size(x, out);
 }

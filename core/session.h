@@ -42,18 +42,21 @@ int qat_session_load_whole(qat_session *x, const char *folder);
 /* Of name, type, shape and content. */
 uint64_t qat_tensor_hash(const qat_tensor *t);
 
-/* What a session would need, without making it; `explain`: print where each node runs. */
-/* *range: a parameter of a static range that it reads, arena memory; NULL if none. */
+/* What a session would need, without making it. `how`: print where each node runs; and the
+ * state stands for one that is not there yet, which will be stored as floats, or with codes
+ * where there are schemes.
+ * *range: a parameter of a static range that it reads, arena memory; NULL if none. */
+enum { QAT_EXPECT_EXPLAIN = 1, QAT_EXPECT_FLOATS = 2, QAT_EXPECT_CODES = 4 };
 int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
-			const qat_session_spec *spec, int explain);
-/* Bytes that the process will have with a plan: what it has now, and the slabs. */
+			const qat_session_spec *spec, int how);
+/* Bytes that the process will have with a plan: what it has now, the slabs, and a margin. */
 int64_t qat_plan_need(const qat_plan_size *size);
 void qat_session_size(const qat_session *x, qat_plan_size *out);
 
 /* Writes a state with all weights at sites held as codes. sites NULL: the state's own.
- * format NULL: native. */
+ * format NULL: native. *need: bytes that the process was to take at most. */
 int qat_convert(qat_context *c, const qat_state *s, const char *sites, const char *path,
-		const qat_format *format);
+		const qat_format *format, int64_t *need);
 /* Whether the format could hold that, before the state exists: `s` has its shapes. */
 int qat_convert_check(qat_context *c, const qat_state *s, const char *sites, const char *path,
 		      const qat_format *format);

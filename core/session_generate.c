@@ -81,15 +81,15 @@ static void add_prompt(qat_plan_size *out, const qat_plan_size *prompt)
 }
 
 int qat_generation_predict(qat_plan_size *out, const char **range, qat_context *c,
-			   const qat_session_spec *spec, int explain)
+			   const qat_session_spec *spec, int how)
 {
 	const qat_session_spec token = one_token(spec);
 	qat_plan_size prompt;
-	int rc = qat_session_predict_one(out, range, c, &token, explain);
+	int rc = qat_session_predict_one(out, range, c, &token, how);
 
 	if (rc || spec->length == 1)
 		return rc;
-	rc = qat_session_predict_one(&prompt, range, c, spec, 0);
+	rc = qat_session_predict_one(&prompt, range, c, spec, how & ~QAT_EXPECT_EXPLAIN);
 	if (!rc)
 		add_prompt(out, &prompt);
 	return rc;

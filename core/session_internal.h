@@ -17,6 +17,10 @@ struct qat_session {
 	int64_t n_trained;
 	qat_exec *exec;
 	int64_t *selected;
+	int expected;			/* QAT_EXPECT_*: what the state will be, once it is there */
+	int level;			/* of recompute */
+	int stream;			/* see qat_exec_spec */
+	int64_t mapped;
 	int prologue_done;
 	struct qat_generation *generation;	/* mode GENERATE */
 	qat_lasting *lasting;		/* made when first asked for */
@@ -27,13 +31,13 @@ struct qat_session {
 int qat_session_open_one(qat_session **out, qat_context *c, const qat_session_spec *spec,
 			 qat_session *share);
 int qat_session_predict_one(qat_plan_size *out, const char **range, qat_context *c,
-			    const qat_session_spec *spec, int explain);
+			    const qat_session_spec *spec, int how);
 
 /* session_generate.c: the graphs of a session of mode GENERATE. */
 int qat_generation_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
 			qat_session *share);
 int qat_generation_predict(qat_plan_size *out, const char **range, qat_context *c,
-			   const qat_session_spec *spec, int explain);
+			   const qat_session_spec *spec, int how);
 void qat_generation_size(const qat_session *x, qat_plan_size *out);
 void qat_generation_free(struct qat_generation *g);
 /* What comes after the model's network: logits, or nothing where a prompt is read. */

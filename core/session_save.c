@@ -59,6 +59,8 @@ typedef struct parcel {
 	void **owned;			/* copies that tensors point at */
 	const qat_tensor **at;
 	size_t n;
+	qat_session *session;
+	void *lent;			/* content() */
 } parcel;
 
 static void parcel_free(parcel *p)
@@ -68,6 +70,7 @@ static void parcel_free(parcel *p)
 	free(p->tensors);
 	free(p->owned);
 	free(p->at);
+	free(p->lent);
 }
 
 static int parcel_new(parcel *p, size_t room)
@@ -126,8 +129,29 @@ static int look_at(qat_session *x, qat_tensor *t, void **copy, int64_t value)
 	return qat_exec_read(x->exec, value, t->data, t->bytes);
 }
 
-/* Each parameter as it is now, one after the other. */
-static int gather(qat_session *x, parcel *to)
+/* A parameter that is not in memory as such. */
+static int read_param(const qat_session *x, const qat_tensor *t, void **copy)
+{
+	free(*copy);
+	*copy = malloc((size_t)t->bytes);
+	if (!*copy)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", t->name);
+	return qat_state_read(x->state, qat_state_param(x->state, t->name), *copy);
+}
+
+/* A qat_checkpoint's. */
+static int content(void *context, int64_t index, const void **data)
+{
+	parcel *p = context;
+	const int rc = read_param(p->session, p->at[index], &p->lent);
+
+	*data = p->lent;
+	return rc;
+}
+
+/* Each parameter as it is now, one after the other. later: those that have to be read are
+ * left to content(). */
+static int gather(qat_session *x, parcel *to, int later)
 {
 	int rc = QAT_OK;
 
@@ -140,12 +164,11 @@ static int gather(qat_session *x, parcel *to)
 		void *copy = NULL;
 
 		memcpy(t.shape, p->info.shape, sizeof t.shape);
-		if (v != QAT_NONE) {
+		if (v != QAT_NONE && x->ir->graph.values[v]->dtype == QAT_F32) {
 			rc = look_at(x, &t, &copy, v);
-		} else {
-			t.data = copy = malloc((size_t)t.bytes);
-			rc = copy ? qat_state_read(x->state, p, copy)
-				  : qat_fail(QAT_ENOMEM, "%s: out of memory", t.name);
+		} else if (!later) {
+			rc = read_param(x, &t, &copy);
+			t.data = copy;
 		}
 		put(to, &t, copy);
 	}
@@ -224,10 +247,12 @@ static int save(qat_session *x, const char *folder, int64_t tokens_trained, uint
 	qat_checkpoint c = { .size = sizeof c, .family = x->state->family };
 	char *doc = NULL;
 	parcel p;
+	const int later = !hash && qat_format_lends(x->context->native);
 	int rc = parcel_new(&p, (size_t)(x->state->n_params + 2 * g->n_nodes + g->n_values) + 1);
 
+	p.session = x;
 	if (!rc)
-		rc = gather(x, &p);
+		rc = gather(x, &p, later);
 	if (!rc)
 		rc = add_ranges(x, &p);
 	if (!rc && hash)
@@ -238,6 +263,8 @@ static int save(qat_session *x, const char *folder, int64_t tokens_trained, uint
 	if (!rc) {
 		c.tensors = p.at;
 		c.n_tensors = (int64_t)p.n;
+		c.content = later ? content : NULL;
+		c.context = &p;
 		c.docs[QAT_DOC_STATE] = (qat_text){ doc, (int64_t)strlen(doc) };
 		rc = x->context->native->save(folder, &c);
 	}

@@ -370,6 +370,17 @@ void qat_state_free(qat_state *s)
 	free(s);
 }
 
+int qat_format_lends(const qat_format *f)
+{
+	return f->size >= sizeof *f;
+}
+
+void qat_state_let_go(const qat_state *s)
+{
+	if (s->file && s->format->size >= sizeof *s->format && s->format->let_go)
+		s->format->let_go(s->file);
+}
+
 /* ---- reading ---- */
 
 /* Four normal numbers from one counter, by Box and Muller, in double. */
@@ -427,10 +438,10 @@ int qat_state_codes(const qat_state *s, const qat_param_state *p, uint8_t *out)
 	const int64_t rows = p->info.shape[0], cols = p->info.shape[1];
 	const int64_t stride = qat_packed_row(p->codes->bits, cols);
 
-	(void)s;
 	for (int64_t r = 0; r < rows; r++)
 		qat_unpack_row(out + r * cols, (const uint8_t *)p->at.data + r * stride, p->codes,
 			       cols);
+	qat_state_let_go(s);
 	return QAT_OK;
 }
 
@@ -441,13 +452,13 @@ int qat_state_scale(const qat_state *s, const qat_param_state *p, float *out)
 	const int64_t seconds = qat_scheme_seconds(p->codes, rows);
 	float *second = malloc((size_t)(seconds + 1) * sizeof *second);
 
-	(void)s;
 	if (!second)
 		return qat_fail(QAT_ENOMEM, "%s: out of memory", p->info.name);
 	qat_scales_load(out, p->scale.data, (uint32_t)p->codes->scale_format, blocks);
 	qat_scales_load(second, p->second.data, QAT_F32, seconds);
 	qat_scales_join(out, second, seconds, blocks);
 	free(second);
+	qat_state_let_go(s);
 	return QAT_OK;
 }
 
@@ -502,19 +513,20 @@ static int decode(const qat_state *s, const qat_param_state *p, float *out)
 
 int qat_state_read(const qat_state *s, const qat_param_state *p, float *out)
 {
-	if (!s->path || !p->at.dtype) {
+	int rc = QAT_OK;
+
+	if (!s->path || !p->at.dtype)
 		random_values(s, p, out);
-		return QAT_OK;
-	}
-	if (p->codes)
-		return decode(s, p, out);
-	if (p->at.data && (p->at.dtype == QAT_F32 || p->at.dtype == QAT_BF16 ||
-			   p->at.dtype == QAT_F16)) {
+	else if (p->codes)
+		rc = decode(s, p, out);
+	else if (p->at.data && (p->at.dtype == QAT_F32 || p->at.dtype == QAT_BF16 ||
+				p->at.dtype == QAT_F16))
 		widen(out, &p->at, qat_param_elements(&p->info));
-		return QAT_OK;
-	}
-	return s->format->read(s->file, &p->info, out, 0,
-			       p->info.rank == 2 ? p->info.shape[0] : 1);
+	else
+		rc = s->format->read(s->file, &p->info, out, 0,
+				     p->info.rank == 2 ? p->info.shape[0] : 1);
+	qat_state_let_go(s);
+	return rc;
 }
 
 /* ---- static ranges ---- */

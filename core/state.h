@@ -63,6 +63,11 @@ void qat_state_free(qat_state *s);
 const qat_param_state *qat_state_param(const qat_state *s, const char *name);
 int64_t qat_param_elements(const qat_param *p);
 
+/* 1 if the format asks for the content of tensors when it writes them (qat_checkpoint). */
+int qat_format_lends(const qat_format *f);
+/* What was read of its file may leave memory. The functions that follow end with it. */
+void qat_state_let_go(const qat_state *s);
+
 /* The whole parameter as f32, decoded where it is held as codes. */
 int qat_state_read(const qat_state *s, const qat_param_state *p, float *out);
 /* Codes, one byte each [rows, cols]; scales as f32; zero points as the scheme says. */

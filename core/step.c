@@ -70,20 +70,25 @@ static void step_timed(qat_step *s, int64_t tokens)
 
 /* ---- sessions ---- */
 
+void qat_step_need(qat_step *s, int64_t bytes)
+{
+	if (bytes > s->predicted)
+		s->predicted = bytes;
+}
+
 static int open_session(qat_step *s, qat_session **out, const qat_session_spec *spec,
 			qat_session *share)
 {
 	const int64_t before = qat_memory_now();
 	qat_plan_size size;
-	int64_t predicted;
 	const int rc = qat_session_open(out, s->context, spec, share);
 
 	if (rc)
 		return rc;
 	qat_session_size(*out, &size);
-	predicted = before + size.params + size.state + size.step + size.scratch;
-	if (predicted > s->predicted)
-		s->predicted = predicted;
+	qat_step_need(s, before + size.params + size.state + size.step + size.scratch + size.mapped);
+	if (size.level > s->recompute)
+		s->recompute = size.level;
 	return QAT_OK;
 }
 
@@ -133,10 +138,12 @@ static int state_quantize(qat_step *s, const char *from, const char *sites, cons
 {
 	const char *folder = qat_context_folder(s->context, as);
 	const qat_state *of;
+	int64_t need = 0;
 	int rc = folder ? qat_context_state(s->context, &of, from) : QAT_ENOMEM;
 
 	if (!rc)
-		rc = qat_convert(s->context, of, sites, folder, NULL);
+		rc = qat_convert(s->context, of, sites, folder, NULL, &need);
+	qat_step_need(s, need);
 	return rc ? rc : qat_step_record(s, as);
 }
 

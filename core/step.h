@@ -33,6 +33,7 @@ struct qat_step {
 	double timed_from, timed_seconds;
 	int64_t timed_tokens, tokens;
 	int64_t predicted;		/* bytes */
+	int64_t recompute;		/* level */
 	qat_memo *memos;		/* of the whole run */
 };
 
@@ -50,6 +51,8 @@ const char *qat_predict_sites(const qat_pipeline *p, int64_t state);
 
 /* Seconds on a clock that only goes forward. */
 double qat_now(void);
+/* The step needs this many bytes at some time, all that the process has taken included. */
+void qat_step_need(qat_step *s, int64_t bytes);
 /* Records a state in results.json: parent, bytes, effective bits, tokens trained. */
 int qat_step_record(qat_step *s, const char *state);
 void qat_memo_free(qat_memo *m);

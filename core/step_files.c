@@ -168,6 +168,7 @@ int qat_step_save(qat_step *s, const char *state, const char *path, const char *
 	const qat_format *f;
 	const qat_state *of;
 	char *full = NULL;
+	int64_t need = 0;
 	int rc = under_output(s, path, &full);
 
 	if (!rc)
@@ -177,7 +178,8 @@ int qat_step_save(qat_step *s, const char *state, const char *path, const char *
 	if (!rc)
 		rc = clear_saved(s, full, f);
 	if (!rc)
-		rc = qat_convert(s->context, of, NULL, full, f);
+		rc = qat_convert(s->context, of, NULL, full, f, &need);
+	qat_step_need(s, need);
 	free(full);
 	return rc;
 }

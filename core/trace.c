@@ -94,7 +94,9 @@ static int read_value(void **out, const qat_exec *x, const qat_lane *l, int64_t 
 	*out = malloc((size_t)bytes + 1);
 	if (!*out)
 		return qat_fail(QAT_ENOMEM, "trace: out of memory");
-	rc = d->api->read(d->handle, *out, l->bindings[v].memory, l->bindings[v].offset, bytes);
+	rc = x->stored[v] ? qat_exec_load((void *)(uintptr_t)x, v, *out)
+			  : d->api->read(d->handle, *out, l->bindings[v].memory,
+					 l->bindings[v].offset, bytes);
 	if (rc) {
 		free(*out);
 		*out = NULL;
@@ -130,7 +132,7 @@ static int hold(const qat_exec *x, const qat_lane *l, const qat_claim *c, int ma
 			const int64_t v = n->in[k];
 
 			if (v == QAT_NONE || made_inside(x, c, v) != made || look_up(x, h, v) ||
-			    !readable(x, l, v))
+			    (!x->stored[v] && !readable(x, l, v)))
 				continue;
 			rc = read_value(&h->data[h->count], x, l, v);
 			h->value[h->count] = v;

@@ -84,9 +84,10 @@ static void start(const char *model, const char *backend, const char *precision,
 static void make_codes(void)
 {
 	const qat_state *base;
+	int64_t need;
 
 	ck_ok(qat_context_state(c, &base, "base"));
-	ck_ok(qat_convert(c, base, "both", qat_context_folder(c, "codes"), NULL));
+	ck_ok(qat_convert(c, base, "both", qat_context_folder(c, "codes"), NULL, &need));
 }
 
 /* [BATCH, LENGTH, VOCABULARY] of one forward pass. */

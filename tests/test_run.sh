@@ -50,7 +50,7 @@ for state in base grown early control ptq qat; do
 		tokens_per_second
 done
 for step in grown early control ptq qat evaluate compare save; do
-	has steps $step task as seconds tokens tokens_per_second peak_bytes predicted_peak_bytes
+	has steps $step task as seconds tokens tokens_per_second peak_bytes predicted_peak_bytes recompute
 done
 for row in qat early; do
 	has comparisons $row loss_delta loss_delta_stderr perplexity_ratio bytes_ratio recovered

@@ -69,7 +69,7 @@ done
 check() {
 	timeout 100 "$run" --check --set "device.memory_limit=$1M" "$dir/p.yaml" \
 		>"$dir/stdout" 2>"$dir/stderr" </dev/null || return
-	scratch=$(sed -n '/steps\[0\] train/,$s/.* \([0-9]*\) scratch$/\1/p' "$dir/stdout" |
+	scratch=$(sed -n '/steps\[0\] train/,$s/.* \([0-9]*\) scratch.*/\1/p' "$dir/stdout" |
 		sed -n 1p)
 }
 

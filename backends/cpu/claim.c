@@ -3,6 +3,8 @@
  * Weights that a product reads as codes are packed by the quantize that makes them, once
  * per optimizer step: their codes are private, followed by the packed form. The loss and
  * its gradient are one sweep over the logits where the gradient's factor is an input.
+ * Weights that are stored as codes are packed when the graph is compiled, and are then in
+ * memory in that form alone.
  */
 #include "cpu.h"
 
@@ -93,6 +95,112 @@ static void claim_codes(const qat_cpu *cpu, const qat_graph *g, const qat_node *
 		out->private_bytes[0] += qat_cpu_round64(qat_value_bytes(codes));
 }
 
+/* ---- weights that are stored as codes ---- */
+
+/* Read from the store, and written by nobody. */
+static int is_frozen(const qat_graph *g, int64_t v)
+{
+	if (v == QAT_NONE)
+		return 1;
+	if (g->values[v]->role != QAT_ROLE_PARAM)
+		return 0;
+	for (int64_t k = 0; k < g->n_values; k++)
+		if (g->values[k]->alias == v)
+			return 0;
+	return 1;
+}
+
+/* Whether n reads the three parts of m's weight, from its input `first` on. */
+static int same_parts(const qat_node *n, int64_t first, const qat_node *m)
+{
+	return n->n_in >= first + 3 && !memcmp(n->in + first, m->in + 3, 3 * sizeof *n->in);
+}
+
+/* All readers of m's weight are products of one plan that read it as m does, or decode it:
+ * then *plain is set. */
+static int one_reading(const qat_graph *g, const qat_node *m, int *plain)
+{
+	*plain = 0;
+	for (int64_t i = 0; i < g->n_nodes; i++) {
+		const qat_node *n = g->nodes[i];
+
+		if (!reads(n, m->in[3]))
+			continue;
+		if (n->op == QAT_OP_DEQUANTIZE)
+			*plain = 1;
+		else if (n->op != QAT_OP_QMATMUL || n->in[0] == m->in[3] || !same_parts(n, 3, m) ||
+			 !same_plan_as(n, m))
+			return 0;
+	}
+	return 1;
+}
+
+/* A scale or zero point that nobody reads but products that read m's codes. */
+static int only_there(const qat_graph *g, int64_t v, const qat_node *m)
+{
+	for (int64_t i = 0; i < g->n_nodes; i++)
+		if (reads(g->nodes[i], v) &&
+		    (g->nodes[i]->op != QAT_OP_QMATMUL || !same_parts(g->nodes[i], 3, m) ||
+		     g->nodes[i]->in[1] == v || g->nodes[i]->in[2] == v || g->nodes[i]->in[6] == v))
+			return 0;
+	return 1;
+}
+
+static uint32_t find_layout(const qat_cpu_site *c)
+{
+	const qat_node *m = c->n;
+	int plain;
+
+	for (int i = 3; i < 6; i++)
+		if (!is_frozen(c->g, m->in[i]) ||
+		    (m->in[i] != QAT_NONE && c->keep && c->keep[m->in[i]]))
+			return QAT_CPU_SINGLE;
+	if (!one_reading(c->g, m, &plain))
+		return QAT_CPU_SINGLE;
+	for (int i = 4; i < 6; i++)
+		if (m->in[i] != QAT_NONE && !plain && !only_there(c->g, m->in[i], m))
+			return QAT_CPU_SINGLE;
+	if (c->stream)
+		return plain ? QAT_CPU_SINGLE : QAT_CPU_STREAMED;
+	return plain ? QAT_CPU_STORED_PLAIN : QAT_CPU_STORED;
+}
+
+uint32_t qat_cpu_stored_layout(const qat_cpu_site *c)
+{
+	const uint8_t of = c->layout ? c->layout[c->n->in[3]] : 0;
+
+	if (!c->layout)
+		return find_layout(c);
+	return of >= QAT_CPU_STORED ? of : QAT_CPU_SINGLE;
+}
+
+/* Scales and zero points are within what is packed. */
+static int claim_stored(const qat_cpu_site *c, qat_claim *out)
+{
+	const qat_value *codes = c->g->values[c->n->in[3]];
+	const uint32_t kernel = qat_cpu_stored_layout(c);
+	qat_qmm plan;
+	int rc;
+
+	if (kernel == QAT_CPU_SINGLE)
+		return QAT_OK;
+	rc = qat_qmm_plan(c->cpu->dense, &plan, codes->shape[0], codes->shape[1],
+			  c->n->schemes[0] ? c->n->schemes[0]->schemes[0] : NULL,
+			  c->n->schemes[1]->schemes[0]);
+	if (rc)
+		return rc;
+	out->kernel = kernel;
+	out->n_private = 1;
+	out->private_value[0] = codes->id;
+	out->private_bytes[0] = kernel == QAT_CPU_STREAMED ? 0 : plan.weight_bytes;
+	if (kernel == QAT_CPU_STORED_PLAIN)
+		out->private_bytes[0] += qat_cpu_round64(qat_value_bytes(codes));
+	for (int i = 4; i < 6 && kernel != QAT_CPU_STORED_PLAIN; i++)
+		if (c->n->in[i] != QAT_NONE)
+			out->private_value[out->n_private++] = c->n->in[i];
+	return QAT_OK;
+}
+
 /* ---- the loss and its gradient ---- */
 
 static int64_t root(const qat_graph *g, int64_t v)
@@ -155,10 +263,11 @@ static int prepare(const qat_cpu_site *c, const qat_node *gradient, qat_cpu_step
 int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t *keep,
 		  const uint8_t *taken, qat_claim *out)
 {
-	const qat_cpu_site c = { .cpu = device, .g = g, .n = g->nodes[first], .keep = keep };
+	const qat_cpu_site c = { .cpu = device, .g = g, .n = g->nodes[first], .keep = keep,
+				 .stream = out->stream != 0 };
 	const qat_node *gradient = NULL;
 	qat_cpu_step s = { .node = first };
-	int rc;
+	int rc = QAT_OK;
 
 	if (!qat_cpu_op_find(c.n->op))
 		return qat_fail(QAT_ENOTSUP, "cpu: %s: no kernel for op %u", c.n->name, c.n->op);
@@ -167,15 +276,19 @@ int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t
 	out->n_nodes = 1;
 	out->nodes[0] = out->at = first;
 	out->n_private = 0;
+	memset(out->private_bytes, 0, sizeof out->private_bytes);
 	if (c.n->op == QAT_OP_QUANTIZE)
 		claim_codes(device, g, c.n, keep, out);
+	if (c.n->op == QAT_OP_QMATMUL)
+		rc = claim_stored(&c, out);
 	if (c.n->op == QAT_OP_LINEAR_CROSS_ENTROPY)
 		gradient = find_gradient(g, c.n, taken);
 	if (gradient) {
 		out->kernel = QAT_CPU_LINEAR_CE;
 		out->nodes[out->n_nodes++] = gradient->id;
 	}
-	rc = prepare(&c, gradient, &s);
+	if (!rc)
+		rc = prepare(&c, gradient, &s);
 	out->workspace = s.workspace;
 	return rc;
 }

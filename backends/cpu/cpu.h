@@ -22,7 +22,6 @@ typedef struct qat_cpu {
 	qat_dense *dense;
 	int32_t threads;
 	int huge_pages;
-	int64_t packed_bytes;		/* of frozen weights, beside what the core planned */
 } qat_cpu;
 
 /* Kernels, as claims name them. A value that a claim of the second or third kind made
@@ -31,7 +30,12 @@ enum {
 	QAT_CPU_SINGLE = 1,		/* one node */
 	QAT_CPU_CODES_AND_PACKED = 2,	/* QUANTIZE that packs for its QMATMUL */
 	QAT_CPU_PACKED_ALONE = 3,	/* the same where nobody reads the codes */
-	QAT_CPU_LINEAR_CE = 4		/* LINEAR_CROSS_ENTROPY and its gradient */
+	QAT_CPU_LINEAR_CE = 4,		/* LINEAR_CROSS_ENTROPY and its gradient */
+	/* QMATMUL of codes that are frozen parameters, which are private: packed when the graph
+	 * is compiled; the same behind the codes as they are; or loaded and packed for each run. */
+	QAT_CPU_STORED = 5,
+	QAT_CPU_STORED_PLAIN = 6,
+	QAT_CPU_STREAMED = 7
 };
 
 /* cpu.c: threads of this device, from here on. Workspaces depend on their number, and
@@ -60,6 +64,8 @@ typedef struct qat_cpu_site {
 	char *workspace;		/* NULL while claims are made */
 	const uint8_t *keep;		/* [values]; of claims only */
 	const uint8_t *layout;		/* [values]: kernel that made it private, else 0 */
+	const qat_program *program;	/* NULL while claims are made */
+	int stream;			/* while claims are made: what the core wants */
 } qat_cpu_site;
 
 /* Value of input or output i; NULL where absent. */
@@ -97,15 +103,19 @@ typedef struct qat_cpu_quantize {
 	void *packed;			/* NULL: codes alone */
 } qat_cpu_quantize;
 
-enum { QAT_CPU_PACKED = 0, QAT_CPU_PACK_ONCE = 1, QAT_CPU_PACK_ALWAYS = 2 };
+enum { QAT_CPU_PACKED = 0, QAT_CPU_PACK_ALWAYS = 1, QAT_CPU_PACK_STREAM = 2 };
+
+/* Codes, scale and zero of a product, in this order. */
+enum { QAT_CPU_PARTS = 3 };
 
 typedef struct qat_cpu_qmm {
 	qat_qmm plan;
 	qat_qmm_args a;
 	int32_t pack;			/* QAT_CPU_PACKED ... */
-	const void *codes, *zero;	/* to pack from */
-	const float *scale;
-	void *room;			/* PACK_ALWAYS: in the workspace */
+	const void *part[QAT_CPU_PARTS];	/* to pack from, NULL where absent */
+	void *room;			/* PACK_ALWAYS, PACK_STREAM: in the workspace */
+	int64_t value[QAT_CPU_PARTS];	/* PACK_STREAM: loaded into part */
+	const qat_program *program;
 } qat_cpu_qmm;
 
 typedef struct qat_cpu_mask {
@@ -173,7 +183,6 @@ struct qat_cpu_step {
 	qat_cpu_run_fn *run;
 	int64_t node;			/* whom a value that is not finite is laid to */
 	int64_t workspace;		/* bytes */
-	qat_memory *owned;		/* freed with the step */
 	union {
 		qat_cpu_flat flat;
 		qat_cpu_update update;
@@ -207,6 +216,9 @@ typedef struct qat_cpu_op {
 /* NULL for an op that has no kernel. */
 const qat_cpu_op *qat_cpu_op_find(uint32_t op);
 
+/* Packs the weight of a step that is STORED; done: [values], what was packed already. */
+int qat_cpu_pack_stored(qat_cpu *cpu, const qat_cpu_site *c, qat_cpu_step *s, uint8_t *done);
+
 /* step_dense.c */
 extern const qat_cpu_op qat_cpu_matmul, qat_cpu_linear_ce, qat_cpu_linear_ce_grad;
 extern const qat_cpu_op qat_cpu_attention_op, qat_cpu_attention_grad;
@@ -236,6 +248,9 @@ int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t
  * value; then *plan is that of the product which reads it. */
 uint32_t qat_cpu_codes_layout(const qat_cpu *cpu, const qat_graph *g, const qat_node *n,
 			      const uint8_t *keep, qat_qmm *plan);
+
+/* Which kernel c->n, a QMATMUL, is by how its weight is stored; SINGLE: as any other. */
+uint32_t qat_cpu_stored_layout(const qat_cpu_site *c);
 
 /* ---- exe.c ---- */
 

@@ -22,7 +22,11 @@ struct qat_dense {
 	qat_onednn *onednn;		/* NULL: not there */
 	void *scratch;
 	int64_t scratch_bytes;
+	void *widened;			/* columns of a bf16 weight */
+	int64_t widened_bytes;
 };
+
+#define WIDE_BYTES ((int64_t)4 << 20)
 
 static int forced_choice(void)
 {
@@ -56,6 +60,7 @@ void qat_dense_free(qat_dense *d)
 		return;
 	qat_onednn_free(d->onednn);
 	free(d->scratch);
+	free(d->widened);
 	free(d);
 }
 
@@ -80,20 +85,59 @@ int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g)
 	return d->wide && fixed >= 1 << 14 ? QAT_DENSE_ONEDNN : QAT_DENSE_OWN;
 }
 
-static int scratch_grow(qat_dense *d, int64_t bytes)
+static int grow(void **room, int64_t *have, int64_t bytes)
 {
 	void *p;
 
-	if (bytes <= d->scratch_bytes)
+	if (bytes <= *have)
 		return QAT_OK;
 	p = aligned_alloc(64, ((size_t)bytes + 63) / 64 * 64);
 	if (!p)
 		return qat_fail(QAT_ENOMEM, "cpu: no memory for a product's workspace of %lld "
 				"bytes", (long long)bytes);
-	free(d->scratch);
-	d->scratch = p;
-	d->scratch_bytes = bytes;
+	free(*room);
+	*room = p;
+	*have = bytes;
 	return QAT_OK;
+}
+
+/* A frozen weight in bf16 times floats. */
+static int is_mixed(const qat_gemm_args *g)
+{
+	return g->a.dtype == QAT_F32 && g->b.dtype == QAT_BF16 && g->y.dtype == QAT_F32 &&
+	       g->trans_b && !g->trans_a && g->ldb == g->k;
+}
+
+static qat_gemm_args columns(const qat_gemm_args *g, int64_t first, int64_t count,
+			     const float *wide)
+{
+	qat_gemm_args part = *g;
+
+	part.n = count;
+	part.b = qat_src_of(wide, QAT_F32);
+	part.y.data = (float *)g->y.data + first;
+	part.bias = g->bias ? g->bias + first : NULL;
+	part.addend = g->addend ? g->addend + first : NULL;
+	return part;
+}
+
+/* Widened a few columns of y at a time, so that it is never there whole. Which columns does
+ * not depend on how many rows there are. */
+static int matmul_mixed(qat_dense *d, const qat_gemm_args *g)
+{
+	const int64_t fit = WIDE_BYTES / 4 / g->k / 64 * 64, most = fit ? fit : 64;
+	int rc = grow(&d->widened, &d->widened_bytes, (most < g->n ? most : g->n) * g->k * 4);
+
+	for (int64_t j = 0; j < g->n && !rc; j += most) {
+		const int64_t n = g->n - j < most ? g->n - j : most;
+		const qat_gemm_args part = columns(g, j, n, d->widened);
+		const uint16_t *from = g->b.data;
+
+		d->kernels->quantize->cast(qat_dst_of(d->widened, QAT_F32),
+					   qat_src_of(from + j * g->k, QAT_BF16), n * g->k);
+		rc = qat_onednn_matmul(d->onednn, &part);
+	}
+	return rc;
 }
 
 int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g)
@@ -102,9 +146,16 @@ int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g)
 
 	if (g->m < 1 || g->n < 1)
 		return QAT_OK;
+	if (is_mixed(g)) {
+		qat_gemm_args same = *g;
+
+		same.b.dtype = QAT_F32;
+		if (qat_dense_choice(d, &same) == QAT_DENSE_ONEDNN)
+			return matmul_mixed(d, g);
+	}
 	if (qat_dense_choice(d, g) == QAT_DENSE_ONEDNN)
 		return qat_onednn_matmul(d->onednn, g);
-	rc = scratch_grow(d, d->kernels->gemm->workspace(g));
+	rc = grow(&d->scratch, &d->scratch_bytes, d->kernels->gemm->workspace(g));
 	if (rc)
 		return rc;
 	d->kernels->gemm->run(g, d->scratch);

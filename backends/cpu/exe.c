@@ -13,21 +13,24 @@ typedef struct exe {
 
 /* ---- what the core gave ---- */
 
+/* -1: it was swallowed. */
 static int64_t stored_bytes(const qat_program *p, int64_t v, const uint8_t *layout)
 {
 	if (layout[v])
 		for (int64_t i = 0; i < p->n_claims; i++)
 			for (int64_t k = 0; k < p->claims[i]->n_private; k++)
 				if (p->claims[i]->private_value[k] == v)
-					return p->claims[i]->private_bytes[k];
+					return p->claims[i]->private_bytes[k]
+					     ? p->claims[i]->private_bytes[k] : -1;
 	return qat_value_bytes(p->graph->values[v]);
 }
 
 static int check_value(const qat_program *p, const qat_node *n, int64_t v, const uint8_t *layout)
 {
 	const qat_binding *b = &p->bindings[v];
+	const int64_t bytes = stored_bytes(p, v, layout);
 
-	if (qat_cpu_at(b->memory, b->offset, stored_bytes(p, v, layout)))
+	if (bytes < 0 || qat_cpu_at(b->memory, b->offset, bytes))
 		return QAT_OK;
 	return qat_fail(QAT_EINVAL, "cpu: %s: value %lld has no memory, or too little", n->name,
 			(long long)v);
@@ -62,7 +65,9 @@ static int check_claim(const qat_program *p, const qat_claim *c, const qat_bindi
 
 /* ---- compile ---- */
 
-static int make_step(exe *x, const qat_program *p, int64_t i, const uint8_t *layout)
+/* done: [values], parameters that were packed already. */
+static int make_step(exe *x, const qat_program *p, int64_t i, const uint8_t *layout,
+		     uint8_t *done)
 {
 	const qat_claim *claim = p->claims[i];
 	const qat_binding *w = &p->workspaces[i];
@@ -71,7 +76,7 @@ static int make_step(exe *x, const qat_program *p, int64_t i, const uint8_t *lay
 	const qat_cpu_site c = { .cpu = x->cpu, .g = p->graph, .n = n, .bindings = p->bindings,
 				 .workspace = claim->workspace ? qat_cpu_at(w->memory, w->offset, 0)
 							       : NULL,
-				 .layout = layout };
+				 .layout = layout, .program = p };
 	qat_cpu_step *s = &x->steps[i];
 	int rc = check_claim(p, claim, w, layout);
 
@@ -85,6 +90,8 @@ static int make_step(exe *x, const qat_program *p, int64_t i, const uint8_t *lay
 	if (!rc && s->workspace > claim->workspace)
 		rc = qat_fail(QAT_EABI, "cpu: %s: wants %lld bytes of workspace, claimed %lld",
 			      n->name, (long long)s->workspace, (long long)claim->workspace);
+	if (!rc && (claim->kernel == QAT_CPU_STORED || claim->kernel == QAT_CPU_STORED_PLAIN))
+		rc = qat_cpu_pack_stored(x->cpu, &c, s, done);
 	return rc;
 }
 
@@ -110,13 +117,14 @@ static void mark_layouts(uint8_t *layout, const qat_program *p)
 int qat_cpu_compile(void *device, const qat_program *p, void **out)
 {
 	uint8_t *layout = calloc((size_t)p->graph->n_values + 1, 1);
+	uint8_t *done = calloc((size_t)p->graph->n_values + 1, 1);
 	exe *x = calloc(1, sizeof *x);
 	int rc = QAT_OK;
 
 	qat_cpu_use_threads(device);
 	if (x)
 		x->steps = calloc((size_t)p->n_claims + 1, sizeof *x->steps);
-	if (!layout || !x || !x->steps) {
+	if (!layout || !done || !x || !x->steps) {
 		rc = qat_fail(QAT_ENOMEM, "cpu: out of memory");
 		goto out;
 	}
@@ -125,7 +133,7 @@ int qat_cpu_compile(void *device, const qat_program *p, void **out)
 	mark_layouts(layout, p);
 	find_phases(x, p);
 	for (int64_t i = 0; i < p->n_claims && !rc; i++)
-		rc = make_step(x, p, i, layout);
+		rc = make_step(x, p, i, layout, done);
 	if (!rc) {
 		*out = x;
 		x = NULL;
@@ -133,6 +141,7 @@ int qat_cpu_compile(void *device, const qat_program *p, void **out)
 out:
 	qat_cpu_release(device, x);
 	free(layout);
+	free(done);
 	return rc;
 }
 
@@ -142,12 +151,7 @@ void qat_cpu_release(void *device, void *compiled)
 
 	if (!x)
 		return;
-	for (int64_t i = 0; x->steps && i < x->n_steps; i++) {
-		if (!x->steps[i].owned)
-			continue;
-		x->cpu->packed_bytes -= x->steps[i].u.qmm.plan.weight_bytes;
-		qat_cpu_free(device, x->steps[i].owned);
-	}
+	(void)device;
 	free(x->steps);
 	free(x);
 }

@@ -2,6 +2,7 @@
 #include "cpu.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <qatrun/numerics.h>
 
@@ -147,22 +148,7 @@ static int check_product(const qat_cpu_site *c, char *why, int64_t room)
 	return QAT_SUPPORT_NATIVE;
 }
 
-/* Read from the store, and written by nobody. */
-static int is_frozen(const qat_cpu_site *c, int64_t i)
-{
-	const qat_value *v = qat_cpu_in(c, i);
-
-	if (!v)
-		return 1;
-	if (v->role != QAT_ROLE_PARAM && v->role != QAT_ROLE_CONST)
-		return 0;
-	for (int64_t k = 0; k < c->g->n_values; k++)
-		if (c->g->values[k]->alias == v->id)
-			return 0;
-	return 1;
-}
-
-/* Packed by the quantize before, once here, or each time. */
+/* Packed by the quantize before, when the graph was compiled, or each time. */
 static int where_packed(const qat_cpu_site *c, uint32_t *layout)
 {
 	const qat_value *codes = qat_cpu_in(c, 3);
@@ -171,11 +157,10 @@ static int where_packed(const qat_cpu_site *c, uint32_t *layout)
 				 .n = node == QAT_NONE ? NULL : c->g->nodes[node] };
 	qat_qmm plan;
 
-	*layout = q.n && q.n->op == QAT_OP_QUANTIZE ? layout_of(&q, &plan) : QAT_CPU_SINGLE;
-	if (*layout != QAT_CPU_SINGLE)
-		return QAT_CPU_PACKED;
-	return is_frozen(c, 3) && is_frozen(c, 4) && is_frozen(c, 5) ? QAT_CPU_PACK_ONCE
-								       : QAT_CPU_PACK_ALWAYS;
+	*layout = q.n && q.n->op == QAT_OP_QUANTIZE ? layout_of(&q, &plan)
+						    : qat_cpu_stored_layout(c);
+	return *layout == QAT_CPU_STREAMED ? QAT_CPU_PACK_STREAM
+	     : *layout == QAT_CPU_SINGLE ? QAT_CPU_PACK_ALWAYS : QAT_CPU_PACKED;
 }
 
 static void place_weight(const qat_cpu_site *c, qat_cpu_step *s)
@@ -185,14 +170,20 @@ static void place_weight(const qat_cpu_site *c, qat_cpu_step *s)
 	uint32_t layout;
 
 	q->pack = where_packed(c, &layout);
-	q->codes = at;
-	q->scale = qat_cpu_in_data(c, 4);
-	q->zero = qat_cpu_in_data(c, 5);
-	if (layout == QAT_CPU_PACKED_ALONE)
+	q->program = c->program;
+	for (int i = 0; i < QAT_CPU_PARTS; i++) {
+		const qat_value *v = qat_cpu_in(c, 3 + i);
+
+		q->value[i] = v ? v->id : QAT_NONE;
+		q->part[i] = qat_cpu_in_data(c, 3 + i);
+		if (v && q->pack == QAT_CPU_PACK_STREAM)
+			q->part[i] = qat_cpu_work(c, &s->workspace, qat_value_bytes(v));
+	}
+	if (layout == QAT_CPU_PACKED_ALONE || layout == QAT_CPU_STORED)
 		q->a.weight = at;
-	if (layout == QAT_CPU_CODES_AND_PACKED && at)
+	if ((layout == QAT_CPU_CODES_AND_PACKED || layout == QAT_CPU_STORED_PLAIN) && at)
 		q->a.weight = at + qat_cpu_round64(qat_value_bytes(qat_cpu_in(c, 3)));
-	if (q->pack == QAT_CPU_PACK_ALWAYS)
+	if (q->pack == QAT_CPU_PACK_ALWAYS || q->pack == QAT_CPU_PACK_STREAM)
 		q->a.weight = q->room = qat_cpu_work(c, &s->workspace, q->plan.weight_bytes);
 }
 
@@ -216,32 +207,61 @@ static int prepare_qmatmul(const qat_cpu_site *c, qat_cpu_step *s)
 	return QAT_OK;
 }
 
-/* The memory is the step's. */
-static int pack_once(qat_cpu *cpu, qat_cpu_step *s)
+static void pack(const qat_cpu *cpu, const qat_cpu_qmm *q, void *to)
 {
-	qat_cpu_qmm *q = &s->u.qmm;
-	int rc = qat_cpu_alloc(cpu, &s->owned, q->plan.weight_bytes, QAT_MEM_PARAMS);
+	qat_qmm_pack(cpu->dense, &q->plan, to, q->part[0], q->part[1], q->part[2]);
+}
 
-	if (rc)
-		return rc;
-	cpu->packed_bytes += q->plan.weight_bytes;
-	q->a.weight = qat_cpu_map(cpu, s->owned);
-	qat_qmm_pack(cpu->dense, &q->plan, qat_cpu_map(cpu, s->owned), q->codes, q->scale,
-		     q->zero);
-	q->pack = QAT_CPU_PACKED;
-	return QAT_OK;
+static int load_parts(const qat_cpu_qmm *q)
+{
+	int rc = QAT_OK;
+
+	for (int i = 0; i < QAT_CPU_PARTS && !rc; i++)
+		if (q->value[i] != QAT_NONE)
+			rc = q->program->load(q->program->context, q->value[i],
+					      (void *)(uintptr_t)q->part[i]);
+	return rc;
+}
+
+/* What is loaded is gone before the next one comes. */
+int qat_cpu_pack_stored(qat_cpu *cpu, const qat_cpu_site *c, qat_cpu_step *s, uint8_t *done)
+{
+	qat_cpu_qmm q = s->u.qmm;
+	const int plain = qat_cpu_stored_layout(c) == QAT_CPU_STORED_PLAIN;
+	void *own[QAT_CPU_PARTS] = { NULL };
+	int rc = QAT_OK;
+
+	if (done[q.value[0]] || c->program->loaded[q.value[0]])
+		return QAT_OK;
+	done[q.value[0]] = 1;
+	for (int i = 0; i < QAT_CPU_PARTS && !plain && !rc; i++) {
+		if (q.value[i] == QAT_NONE)
+			continue;
+		q.part[i] = own[i] = malloc((size_t)qat_value_bytes(qat_cpu_in(c, 3 + i)));
+		if (!own[i])
+			rc = qat_fail(QAT_ENOMEM, "cpu: %s: out of memory", c->n->name);
+	}
+	for (int i = 1; i < QAT_CPU_PARTS && plain; i++)	/* the core has filled these */
+		q.value[i] = QAT_NONE;
+	if (!rc)
+		rc = load_parts(&q);
+	if (!rc)
+		pack(cpu, &q, (void *)(uintptr_t)q.a.weight);
+	for (int i = 0; i < QAT_CPU_PARTS; i++)
+		free(own[i]);
+	return rc;
 }
 
 static int run_qmatmul(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
 	qat_cpu_qmm *q = &s->u.qmm;
-	int rc = q->pack == QAT_CPU_PACK_ONCE ? pack_once(cpu, s) : QAT_OK;
+	const int rc = q->pack == QAT_CPU_PACK_STREAM ? load_parts(q) : QAT_OK;
 
 	(void)rt;
 	if (rc)
 		return rc;
-	if (q->pack == QAT_CPU_PACK_ALWAYS)
-		qat_qmm_pack(cpu->dense, &q->plan, q->room, q->codes, q->scale, q->zero);
+	if (q->pack != QAT_CPU_PACKED)
+		pack(cpu, q, q->room);
 	return qat_qmm_run(cpu->dense, &q->plan, &q->a);
 }
 

@@ -68,6 +68,13 @@ void qat_map_close(qat_map *map)
 	*map = (qat_map){ 0 };
 }
 
+/* The file is private and read-only, so that pages come back from it as they were. */
+void qat_map_let_go(const qat_map *map)
+{
+	if (map->at)
+		madvise((void *)(uintptr_t)map->at, (size_t)map->length, MADV_DONTNEED);
+}
+
 static int read_all(char *to, int64_t size, int fd, const char *path)
 {
 	int64_t done = 0;

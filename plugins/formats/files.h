@@ -14,6 +14,8 @@ typedef struct qat_map {
 
 int qat_map_open(qat_map *out, const char *path);
 void qat_map_close(qat_map *map);
+/* What was read leaves memory until it is read again. */
+void qat_map_let_go(const qat_map *map);
 
 /* A whole file with a NUL after it; `at` NULL when there is no such file. */
 int qat_text_read(qat_text *out, const char *path);

@@ -240,6 +240,11 @@ static const char *gguf_tensor_name(void *file, int64_t index)
 	return name && !strcmp(name, GGUF_ROPE_FREQS) ? "" : name;
 }
 
+static void gguf_let_go(void *file)
+{
+	qat_map_let_go(&((const qat_gguf *)file)->map);
+}
+
 static const qat_format gguf_vtable = {
 	.size = sizeof(qat_format),
 	.probe = gguf_probe,
@@ -249,6 +254,7 @@ static const qat_format gguf_vtable = {
 	.find = gguf_find,
 	.read = gguf_read,
 	.tensor_name = gguf_tensor_name,
+	.let_go = gguf_let_go,
 };
 
 static const qat_interface gguf_interface = {

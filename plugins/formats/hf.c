@@ -378,6 +378,14 @@ static int hf_save(const char *path, const qat_checkpoint *c)
 	return qat_hf_save(path, c, SHARD_LIMIT);
 }
 
+static void hf_let_go(void *file)
+{
+	const hf *h = file;
+
+	for (int64_t i = 0; i < h->n_shards; i++)
+		qat_st_let_go(h->shards[i]);
+}
+
 static const qat_format hf_vtable = {
 	.size = sizeof(qat_format),
 	.probe = hf_probe,
@@ -388,6 +396,7 @@ static const qat_format hf_vtable = {
 	.read = hf_read,
 	.tensor_name = hf_tensor_name,
 	.save = hf_save,
+	.let_go = hf_let_go,
 };
 
 static const qat_interface hf_interface = {

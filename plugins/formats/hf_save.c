@@ -33,6 +33,7 @@ static void items_name(hf_draft *d)
 		d->items[i] = (qat_st_item){
 			.name = p && p->hub_name ? p->hub_name : t->name,
 			.tensor = t,
+			.from = d->from, .index = i,
 			.transpose = p && (p->flags & QAT_PARAM_HUB_TRANSPOSED) && t->rank == 2,
 		};
 	}

@@ -170,7 +170,9 @@ static const char *native_tensor_name(void *file, int64_t index)
 	return t ? t->name : NULL;
 }
 
-static int native_write(const char *path, const qat_tensor *const *tensors, int64_t count)
+/* from NULL: all tensors have their data. */
+static int tensors_write(const char *path, const qat_tensor *const *tensors, int64_t count,
+			 const qat_checkpoint *from)
 {
 	static const char *const metadata[] = { "format", "qatrun", NULL };
 	qat_st_item *items = calloc((size_t)count + 1, sizeof *items);
@@ -179,10 +181,16 @@ static int native_write(const char *path, const qat_tensor *const *tensors, int6
 	if (!items)
 		return qat_fail(QAT_ENOMEM, "%s: out of memory", path);
 	for (int64_t i = 0; i < count; i++)
-		items[i] = (qat_st_item){ .name = tensors[i]->name, .tensor = tensors[i] };
+		items[i] = (qat_st_item){ .name = tensors[i]->name, .tensor = tensors[i],
+					  .from = from, .index = i };
 	rc = qat_st_write(path, items, count, metadata);
 	free(items);
 	return rc;
+}
+
+static int native_write(const char *path, const qat_tensor *const *tensors, int64_t count)
+{
+	return tensors_write(path, tensors, count, NULL);
 }
 
 static int native_save(const char *path, const qat_checkpoint *c)
@@ -201,13 +209,18 @@ static int native_save(const char *path, const qat_checkpoint *c)
 	if (rc)
 		goto out;
 	tensors = qat_path_join(folder.temp, TENSORS);
-	rc = tensors ? native_write(tensors, c->tensors, c->n_tensors) : QAT_ENOMEM;
+	rc = tensors ? tensors_write(tensors, c->tensors, c->n_tensors, c) : QAT_ENOMEM;
 	if (!rc)
 		rc = qat_folder_commit(&folder);
 out:
 	free(tensors);
 	qat_folder_end(&folder);
 	return rc;
+}
+
+static void native_let_go(void *file)
+{
+	qat_st_let_go(((const native *)file)->tensors);
 }
 
 static const qat_format native_vtable = {
@@ -221,6 +234,7 @@ static const qat_format native_vtable = {
 	.tensor_name = native_tensor_name,
 	.save = native_save,
 	.write = native_write,
+	.let_go = native_let_go,
 };
 
 static const qat_interface native_interface = {

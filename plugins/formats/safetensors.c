@@ -269,6 +269,11 @@ void qat_st_close(qat_safetensors *file)
 
 /* ---- access ---- */
 
+void qat_st_let_go(const qat_safetensors *file)
+{
+	qat_map_let_go(&file->map);
+}
+
 const char *qat_st_path(const qat_safetensors *file)
 {
 	return file->path;

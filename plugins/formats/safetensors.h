@@ -21,6 +21,9 @@ typedef struct qat_safetensors qat_safetensors;
 int qat_st_open(qat_safetensors **out, const char *path);
 void qat_st_close(qat_safetensors *file);
 
+/* What was read may leave memory until it is read again. */
+void qat_st_let_go(const qat_safetensors *file);
+
 const char *qat_st_path(const qat_safetensors *file);
 int64_t qat_st_count(const qat_safetensors *file);
 const qat_st_tensor *qat_st_at(const qat_safetensors *file, int64_t index);
@@ -43,6 +46,8 @@ typedef struct qat_st_item {
 	const char *name;		/* in the file */
 	const qat_tensor *tensor;
 	int transpose;			/* a matrix is written the other way round */
+	const qat_checkpoint *from;	/* its content() gives what is not there, by */
+	int64_t index;
 } qat_st_item;
 
 /* Write `path`, whole or not at all. metadata: pairs key, value, NULL at the end. Types

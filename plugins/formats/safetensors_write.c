@@ -30,6 +30,11 @@ static int by_type_then_name(const void *a, const void *b)
 	return dx != dy ? dy - dx : strcmp((*x)->name, (*y)->name);
 }
 
+static int has_content(const qat_st_item *item)
+{
+	return item->from && item->from->size >= sizeof *item->from && item->from->content;
+}
+
 /* The caller's tensor holds together. */
 static int item_check(const char *path, const qat_st_item *item)
 {
@@ -46,7 +51,7 @@ static int item_check(const char *path, const qat_st_item *item)
 		if (t->shape[i] < 0 || __builtin_mul_overflow(bytes, t->shape[i], &bytes))
 			return qat_fail(QAT_EINVAL, "%s: tensor \"%s\": impossible shape", path,
 					item->name);
-	if (bytes != t->bytes || (bytes && !t->data))
+	if (bytes != t->bytes || (bytes && !t->data && !has_content(item)))
 		return qat_fail(QAT_EINVAL, "%s: tensor \"%s\": %lld bytes in memory, its shape "
 				"needs %lld", path, item->name,
 				(long long)(t->data ? t->bytes : 0), (long long)bytes);
@@ -177,6 +182,21 @@ static int transposed_write(qat_draft *d, const qat_tensor *t)
 	return rc;
 }
 
+static int item_write(qat_draft *d, const qat_st_item *item)
+{
+	const qat_checkpoint *from = item->from;
+	qat_tensor t = *item->tensor;
+	const void *data = t.data;
+	int rc = QAT_OK;
+
+	if (!data && t.bytes)
+		rc = from->content(from->context, item->index, &data);
+	t.data = (void *)(uintptr_t)data;
+	if (!rc)
+		rc = item->transpose ? transposed_write(d, &t) : qat_draft_write(d, data, t.bytes);
+	return rc;
+}
+
 static int items_write(const char *path, const char *header, const qat_st_item *const *items,
 		       int64_t count)
 {
@@ -185,12 +205,8 @@ static int items_write(const char *path, const char *header, const qat_st_item *
 
 	if (!rc)
 		rc = header_write(&d, header);
-	for (int64_t i = 0; !rc && i < count; i++) {
-		const qat_tensor *t = items[i]->tensor;
-
-		rc = items[i]->transpose ? transposed_write(&d, t)
-					 : qat_draft_write(&d, t->data, t->bytes);
-	}
+	for (int64_t i = 0; !rc && i < count; i++)
+		rc = item_write(&d, items[i]);
 	if (!rc)
 		rc = qat_draft_commit(&d);
 	qat_draft_end(&d);

@@ -45,6 +45,11 @@ typedef struct qat_claim {
 	int64_t n_private;		/* outputs kept in a layout of the backend's own: they */
 	int64_t private_value[4];	/* may then be read only by nodes of this backend */
 	int64_t private_bytes[4];	/* 0: not stored at all (swallowed) */
+	/* Frozen parameters (PARAM, or what is read of them) may be private as well, where all
+	 * their readers are claims of one layout. Nobody fills them: compile takes their content
+	 * by qat_program.load, and run does for those that are swallowed. */
+	int64_t stream;			/* in: 1: memory is short, private parameters should be
+					 * swallowed, and read anew in each run */
 } qat_claim;
 
 typedef struct qat_memory qat_memory;	/* the backend's */
@@ -63,6 +68,12 @@ typedef struct qat_program {
 	const qat_claim *const *claims;	/* in running order, all phases, of this device */
 	const qat_binding *bindings;	/* [graph->n_values]; of this device's nodes */
 	const qat_binding *workspaces;	/* [n_claims] */
+	/* The content of a private parameter, whole, in the type of its value. May be called
+	 * until release. */
+	int (*load)(void *context, int64_t value, void *to);
+	void *context;
+	const uint8_t *loaded;		/* [graph->n_values]: 1: a private parameter that another
+					 * program of this device shares, and has filled */
 } qat_program;
 
 typedef struct qat_runtime {

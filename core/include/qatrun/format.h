@@ -26,6 +26,10 @@ typedef struct qat_checkpoint {
 	int64_t n_tensors;
 	const qat_tensor *const *tensors;	/* store names for a native format, else */
 	const qat_param *const *params;		/* params[i] describes tensors[i], may be NULL */
+	/* Content of a tensor that has bytes, but no data: it is there until the next call.
+	 * Only for formats that have let_go's place in their table. */
+	int (*content)(void *context, int64_t index, const void **data);
+	void *context;
 } qat_checkpoint;
 
 typedef struct qat_format {
@@ -61,6 +65,10 @@ typedef struct qat_format {
 
 	/* Write named tensors alone as one file, whole or absent. NULL: cannot. */
 	int (*write)(const char *path, const qat_tensor *const *tensors, int64_t count);
+
+	/* What was read of a mapped file may leave memory; it comes back when it is read again,
+	 * at the same address. NULL: nothing is mapped. */
+	void (*let_go)(void *file);
 } qat_format;
 
 #endif
