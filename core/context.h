@@ -22,6 +22,8 @@ typedef struct qat_context {
 	const char *tokenizer_name;	/* named by the pipeline or the state; NULL */
 	struct qat_data **data;		/* [p->n_data], NULL until opened */
 	struct qat_step *step;		/* that runs */
+	int64_t beside;			/* bytes that sessions will need which share the one that
+					 * is planned */
 	int quiet;			/* no progress */
 	const char *base_path;		/* of `base`, once it is open; NULL: random */
 	const char *base_revision;	/* that was fetched; NULL: not fetched, or unknown */

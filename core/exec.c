@@ -262,8 +262,8 @@ int qat_exec_load(void *exec, int64_t v, void *to)
 	const qat_source *s;
 
 	if (v < 0 || v >= x->graph->n_values || !x->stored[v])
-		return qat_fail(QAT_EABI, "backend %s: value %lld is not a private parameter",
-				x->device->name, (long long)v);
+		return qat_fail(QAT_EABI, "backend %s: value %lld is not a private "
+				"parameter", x->device->name, (long long)v);
 	s = &x->sources[v];
 	if (!s->data)
 		return s->fill(x->spec.context, x->graph->values[v], to);

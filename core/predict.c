@@ -29,7 +29,7 @@ const char *qat_predict_sites(const qat_pipeline *p, int64_t state)
 
 static int within_limit(const qat_context *c, const qat_plan_size *size)
 {
-	const int64_t need = qat_plan_need(size);
+	const int64_t need = qat_plan_need(size) + c->beside;
 	const int64_t limit = c->p->device.memory_limit;
 
 	if (!limit || need <= limit)
@@ -163,6 +163,34 @@ static void print_memory(const char *name, const qat_session_spec *spec,
 	puts(size->level ? ", with recompute" : "");
 }
 
+int qat_predict_beside(qat_step *s, const char *state)
+{
+	const qat_task *t = s->plan->plugin.vtable;
+	qat_context *c = s->context;
+	int64_t most = 0;
+	int rc = QAT_OK;
+
+	c->beside = 0;
+	for (int64_t k = 1; t->session && !rc && c->p->device.memory_limit; k++) {
+		qat_session_spec spec = { .size = sizeof spec };
+		const char *missing;
+		qat_plan_size size;
+
+		rc = t->session(s->plan->plugin.self, s, k, &spec);
+		if (rc == QAT_ENOTFOUND)
+			break;
+		if (!spec.sites)
+			spec.sites = qat_predict_sites(c->p, s->plan->as);
+		spec.state = state;
+		if (!rc)
+			rc = qat_session_predict(&size, &missing, c, &spec, 0);
+		if (!rc && size.state + size.step + size.scratch > most)
+			most = size.state + size.step + size.scratch;
+	}
+	c->beside = most;
+	return rc == QAT_ENOTFOUND ? QAT_OK : rc;
+}
+
 static int predict_session(told *t, qat_step *s, qat_session_spec *spec, int show)
 {
 	qat_context *c = s->context;
@@ -180,11 +208,14 @@ static int predict_session(told *t, qat_step *s, qat_session_spec *spec, int sho
 	if (show == QAT_PREDICT_KERNELS)
 		printf("  %s, %lld x %lld\n", name, (long long)spec->batch,
 		       (long long)spec->length);
-	rc = qat_session_predict(&size, &missing, c, spec, how);
+	rc = spec->mode == QAT_SESSION_TRAIN ? qat_predict_beside(s, "base") : QAT_OK;
+	if (!rc)
+		rc = qat_session_predict(&size, &missing, c, spec, how);
 	if (!rc)
 		rc = check_ranges(s, name, missing);
 	if (!rc)
 		rc = within_limit(c, &size);
+	c->beside = 0;
 	if (!rc)
 		rc = check_fallback(t, c, &size);
 	if (!rc && show)

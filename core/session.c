@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "error.h"
-#include "progress.h"
 
 /* ---- building the graph ---- */
 
@@ -238,7 +237,7 @@ static int reset_ranges(qat_session *x)
 
 /* ---- opening ---- */
 
-static int keep_values(const qat_session *x, int64_t **out, int64_t *count)
+int qat_session_keep(const qat_session *x, int64_t **out, int64_t *count)
 {
 	int64_t *keep = malloc((size_t)(8 + 2 * x->n_trained) * sizeof *keep);
 	int64_t n = 0;
@@ -274,102 +273,16 @@ static int check_spec(const qat_session *x)
 	return QAT_OK;
 }
 
-/* Code of libraries, and what they and the task allocate: measured 3 to 8 MB. */
-#define LIBRARIES ((int64_t)8 << 20)
-
-int64_t qat_plan_need(const qat_plan_size *size)
-{
-	return qat_memory_now() + LIBRARIES + size->params + size->state + size->step +
-	       size->scratch + size->mapped;
-}
-
 static void let_go(void *context)
 {
 	qat_state_let_go(((const qat_session *)context)->state);
 }
 
-static qat_exec_spec exec_spec(const qat_session *x, const int64_t *keep, int64_t n_keep)
+qat_exec_spec qat_session_exec_spec(const qat_session *x, const int64_t *keep, int64_t n_keep)
 {
 	return (qat_exec_spec){ .g = x->ir, .keep = keep, .n_keep = n_keep, .find = find_source,
 				.context = (void *)(uintptr_t)x, .stream = x->stream,
 				.mapped = x->mapped, .let_go = let_go };
-}
-
-/* *over: bytes that the plan takes beyond memory_limit. */
-static int plan_size(const qat_session *x, const int64_t *keep, int64_t n_keep,
-		     qat_plan_size *size, int64_t *over)
-{
-	const qat_exec_spec spec = exec_spec(x, keep, n_keep);
-	const int rc = qat_exec_expect(size, &x->context->device, &spec, 0);
-
-	*over = rc ? 0 : qat_plan_need(size) - x->context->p->device.memory_limit;
-	return rc;
-}
-
-/* Recompute more of the forward pass until the plan is within memory_limit, if that can be. */
-static int fit_training(qat_session *x, int64_t **keep, int64_t *n_keep)
-{
-	int rc = QAT_OK;
-
-	while (!rc && x->level < QAT_RECOMPUTE_LEVELS) {
-		qat_plan_size size;
-		qat_ir *less;
-		int64_t over;
-
-		rc = plan_size(x, *keep, *n_keep, &size, &over);
-		if (rc || over <= 0)
-			break;
-		rc = qat_ir_recompute(&less, x->ir, &x->loss, x->trained, x->n_trained,
-				      x->level + 1);
-		if (rc)
-			break;
-		x->level++;
-		qat_ir_free(x->ir);
-		x->ir = less;
-		free(*keep);
-		*keep = NULL;
-		rc = keep_values(x, keep, n_keep);
-	}
-	return rc;
-}
-
-/* What of the files may be in memory at once; at least what one kernel reads. */
-static int64_t bound(const qat_plan_size *size, int64_t over)
-{
-	const int64_t left = over > 0 ? size->mapped - over : 0;
-
-	return over > 0 && left < size->touched ? size->touched : left;
-}
-
-/* First pages of files leave memory earlier, then packed weights are made anew for each run. */
-static int fit_frozen(qat_session *x, const int64_t *keep, int64_t n_keep)
-{
-	qat_plan_size size, less;
-	int64_t over, still;
-	int rc = plan_size(x, keep, n_keep, &size, &over);
-
-	if (rc || over <= 0)
-		return rc;
-	x->mapped = bound(&size, over);
-	rc = plan_size(x, keep, n_keep, &less, &still);
-	if (rc || still <= 0)
-		return rc;
-	x->stream = 1;
-	x->mapped = 0;
-	rc = plan_size(x, keep, n_keep, &less, &still);
-	x->stream = still < over;
-	x->mapped = x->stream ? bound(&less, still) : bound(&size, over);
-	return rc;
-}
-
-/* What still needs too much is refused by whoever runs the session. */
-static int fit(qat_session *x, int64_t **keep, int64_t *n_keep)
-{
-	int rc = keep_values(x, keep, n_keep);
-
-	if (rc || !x->context->p->device.memory_limit)
-		return rc;
-	return is_training(x) ? fit_training(x, keep, n_keep) : fit_frozen(x, *keep, *n_keep);
 }
 
 /* All up to the device. */
@@ -384,31 +297,17 @@ static int describe(qat_session *x, int64_t **keep, int64_t *n_keep)
 					 x->arena);
 	if (!rc)
 		rc = build_graph(x);
-	return rc ? rc : fit(x, keep, n_keep);
-}
-
-static void say(const qat_session *x)
-{
-	static const char *const levels[] = { NULL, "all but products and attention",
-					      "whole layers" };
-	const double mib = (double)x->context->p->device.memory_limit / (1 << 20);
-
-	if (x->level)
-		qat_log(QAT_LOG_INFO, "memory_limit (%.0f MiB): the backward pass computes %s again",
-			mib, levels[x->level]);
-	if (x->stream)
-		qat_log(QAT_LOG_INFO, "memory_limit (%.0f MiB): weights are packed anew in each run",
-			mib);
+	return rc ? rc : qat_session_fit(x, keep, n_keep);
 }
 
 static int start(qat_session *x)
 {
 	int64_t *keep = NULL, n_keep = 0;
 	int rc = describe(x, &keep, &n_keep);
-	const qat_exec_spec spec = exec_spec(x, keep, n_keep);
+	const qat_exec_spec spec = qat_session_exec_spec(x, keep, n_keep);
 
 	if (!rc)
-		say(x);
+		qat_session_say_fit(x);
 	if (!rc)
 		rc = qat_exec_open(&x->exec, &x->context->device, &spec);
 	if (!rc)
@@ -477,7 +376,7 @@ int qat_session_predict_one(qat_plan_size *out, const char **range, qat_context 
 	if (!rc)
 		*range = static_range(x);
 	if (!rc) {
-		const qat_exec_spec exec = exec_spec(x, keep, n_keep);
+		const qat_exec_spec exec = qat_session_exec_spec(x, keep, n_keep);
 
 		rc = qat_exec_expect(out, &c->device, &exec, how & QAT_EXPECT_EXPLAIN);
 		out->level = x->level;

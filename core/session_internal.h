@@ -33,6 +33,16 @@ int qat_session_open_one(qat_session **out, qat_context *c, const qat_session_sp
 int qat_session_predict_one(qat_plan_size *out, const char **range, qat_context *c,
 			    const qat_session_spec *spec, int how);
 
+/* The values that are read from outside after a run, malloc'ed. */
+int qat_session_keep(const qat_session *x, int64_t **out, int64_t *count);
+qat_exec_spec qat_session_exec_spec(const qat_session *x, const int64_t *keep, int64_t n_keep);
+
+/* session_fit.c: change the graph, or how it runs, until the plan is within memory_limit, if
+ * that can be; what still needs too much is refused by whoever runs the session. *keep is that
+ * of the graph as it is then. */
+int qat_session_fit(qat_session *x, int64_t **keep, int64_t *n_keep);
+void qat_session_say_fit(const qat_session *x);
+
 /* session_generate.c: the graphs of a session of mode GENERATE. */
 int qat_generation_open(qat_session **out, qat_context *c, const qat_session_spec *spec,
 			qat_session *share);

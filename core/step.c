@@ -81,12 +81,16 @@ static int open_session(qat_step *s, qat_session **out, const qat_session_spec *
 {
 	const int64_t before = qat_memory_now();
 	qat_plan_size size;
-	const int rc = qat_session_open(out, s->context, spec, share);
+	int rc = spec->mode == QAT_SESSION_TRAIN ? qat_predict_beside(s, spec->state) : QAT_OK;
 
+	if (!rc)
+		rc = qat_session_open(out, s->context, spec, share);
+	s->context->beside = 0;
 	if (rc)
 		return rc;
 	qat_session_size(*out, &size);
-	qat_step_need(s, before + size.params + size.state + size.step + size.scratch + size.mapped);
+	qat_step_need(s, before + size.params + size.state + size.step + size.scratch +
+		      size.mapped);
 	if (size.level > s->recompute)
 		s->recompute = size.level;
 	return QAT_OK;

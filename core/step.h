@@ -45,6 +45,9 @@ extern const qat_session_api qat_step_api;
  * measured. Prints as `show` says. */
 enum { QAT_PREDICT_SILENT, QAT_PREDICT_MEMORY, QAT_PREDICT_KERNELS };
 int qat_predict(qat_step *s, int show);
+/* Of a training session that s is about to open: context->beside becomes what evaluations
+ * meanwhile will take. Nothing where there is no memory_limit. */
+int qat_predict_beside(qat_step *s, const char *state);
 /* The sites that a state will have: of the step that makes it, or what it inherits. NULL:
  * those of base. */
 const char *qat_predict_sites(const qat_pipeline *p, int64_t state);
