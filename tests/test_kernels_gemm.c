@@ -263,7 +263,7 @@ static void check_ce(const ce *c, const char *what)
 static void linear_ce(const qat_kernels *kn)
 {
 	ce *c = ce_new();
-	void *work = guarded(qat_linear_ce_workspace(N, V));
+	void *work = guarded(qat_linear_ce_workspace(N, V, QAT_F32));
 	qat_linear_ce_args a = {
 		.n = N, .channels = C, .vocabulary = V, .x = qat_src_of(c->x, QAT_F32),
 		.w = qat_src_of(c->w, QAT_F32), .labels = c->labels, .nll = c->nll, .lse = c->lse,

@@ -50,7 +50,8 @@ typedef struct qat_linear_ce_args {
 	void *workspace;
 } qat_linear_ce_args;
 
-int64_t qat_linear_ce_workspace(int64_t n, int64_t vocabulary);
+/* dlogits: of the gradient, 0 where there is none. */
+int64_t qat_linear_ce_workspace(int64_t n, int64_t vocabulary, uint32_t dlogits);
 int qat_linear_ce_forward(qat_dense *d, const qat_linear_ce_args *a);
 int qat_linear_ce_grad(qat_dense *d, const qat_linear_ce_args *a);
 /* Both in one sweep, for a g that is known beforehand: the logits are computed once. */

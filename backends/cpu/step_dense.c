@@ -34,7 +34,8 @@ const qat_cpu_op qat_cpu_matmul = { "eef", "e", prepare_matmul, run_matmul, NULL
 
 /* ---- linear cross entropy ---- */
 
-static void fill_linear_ce(const qat_cpu_site *c, qat_cpu_step *s)
+/* dlogits: the type of the gradient's operand, 0: forward only. */
+static void fill_linear_ce(const qat_cpu_site *c, qat_cpu_step *s, uint32_t dlogits)
 {
 	const qat_value *x = qat_cpu_in(c, 0), *w = qat_cpu_in(c, 1);
 	qat_linear_ce_args *a = &s->u.linear_ce;
@@ -42,10 +43,10 @@ static void fill_linear_ce(const qat_cpu_site *c, qat_cpu_step *s)
 	*a = (qat_linear_ce_args){
 		.n = x->shape[0], .channels = x->shape[1], .vocabulary = w->shape[0],
 		.x = qat_cpu_src(c, 0), .w = qat_cpu_src(c, 1), .labels = qat_cpu_in_data(c, 2),
-		.dlogits = c->g->precision,
+		.dlogits = dlogits ? dlogits : QAT_F32,
 	};
-	a->workspace = qat_cpu_work(c, &s->workspace, qat_linear_ce_workspace(a->n,
-									      a->vocabulary));
+	a->workspace = qat_cpu_work(c, &s->workspace,
+				    qat_linear_ce_workspace(a->n, a->vocabulary, dlogits));
 }
 
 static void fill_forward(const qat_cpu_site *c, qat_linear_ce_args *a)
@@ -66,14 +67,14 @@ static void fill_gradient(const qat_cpu_site *c, qat_linear_ce_args *a)
 
 static int prepare_linear_ce(const qat_cpu_site *c, qat_cpu_step *s)
 {
-	fill_linear_ce(c, s);
+	fill_linear_ce(c, s, 0);
 	fill_forward(c, &s->u.linear_ce);
 	return QAT_OK;
 }
 
 static int prepare_linear_ce_grad(const qat_cpu_site *c, qat_cpu_step *s)
 {
-	fill_linear_ce(c, s);
+	fill_linear_ce(c, s, c->g->precision);
 	s->u.linear_ce.lse = qat_cpu_in_data(c, 3);
 	fill_gradient(c, &s->u.linear_ce);
 	return QAT_OK;
@@ -102,7 +103,7 @@ int qat_cpu_linear_ce_fuse(const qat_cpu_site *c, const qat_node *gradient, qat_
 	qat_cpu_site d = *c;
 
 	d.n = gradient;
-	fill_linear_ce(c, s);
+	fill_linear_ce(c, s, c->g->precision);
 	fill_forward(c, &s->u.linear_ce);
 	fill_gradient(&d, &s->u.linear_ce);
 	s->run = run_linear_ce_fused;

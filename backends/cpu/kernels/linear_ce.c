@@ -20,9 +20,11 @@ static int64_t chunk_rows(int64_t n, int64_t vocabulary)
 	return ((n + chunks - 1) / chunks + ROWS_MIN - 1) / ROWS_MIN * ROWS_MIN;
 }
 
-int64_t qat_linear_ce_workspace(int64_t n, int64_t vocabulary)
+int64_t qat_linear_ce_workspace(int64_t n, int64_t vocabulary, uint32_t dlogits)
 {
-	return (chunk_rows(n, vocabulary) * vocabulary * 4 + 63) / 64 * 128;
+	const int64_t floats = (chunk_rows(n, vocabulary) * vocabulary + 15) / 16 * 16;
+
+	return floats * 4 + (dlogits == QAT_BF16 ? (floats * 2 + 63) / 64 * 64 : 0);
 }
 
 /* A chunk of rows: what the passes share. */
