@@ -38,7 +38,8 @@ pipeline() {
 }
 
 train_step="data: train, steps: 2, batch: 4, optimizer: {name: adamw, lr: 1e-4}"
-many_step="data: train, steps: 1, batch: 16, optimizer: {name: adamw, lr: 1e-4}"
+many_step="data: train, steps: 1, batch: 16, optimizer: {name: adamw, lr: 1e-4},
+     evaluate: {data: test, every: 1, batch: 8}"
 
 # measured NAME [DATA]: runs $dir/NAME.yaml, with the most bytes that were in memory in $peak;
 # in DATA bytes of memory of its own
