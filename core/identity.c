@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "error.h"
@@ -243,6 +244,13 @@ static void put_states(struct writer *w, const qat_strings *names)
 		put_state(w, names->at[i]);
 }
 
+/* The name and the options of a plugin are among those of the step. */
+static void put_version(struct writer *w, const char *key, const qat_instance *i)
+{
+	if (i)
+		fprintf(w->file, "%s: version of the plugin=%s\n", key, version(i->interface));
+}
+
 /* What the options of a step name. */
 static void put_named(struct writer *w, const qat_option *table, const void *self)
 {
@@ -254,6 +262,8 @@ static void put_named(struct writer *w, const qat_option *table, const void *sel
 
 		if (o->type == QAT_OPT_TABLE)
 			put_named(w, o->table, field);
+		else if (o->type == QAT_OPT_PLUGIN)
+			put_version(w, o->name, *(const qat_instance *const *)field);
 		else if (o->type == QAT_OPT_STATES)
 			put_states(w, field);
 		else if (o->type == QAT_OPT_STATE)
@@ -267,28 +277,66 @@ static void put_named(struct writer *w, const qat_option *table, const void *sel
 	}
 }
 
+static void put_caps(struct writer *w, const char *of, const qat_caps *caps)
+{
+	fprintf(w->file, "instruction set%s=%s\nkernels%s=%s\n", of, caps->isa, of, caps->kernels);
+}
+
+/* Who runs what the device cannot. It counts also where it has nothing to run: which
+ * steps need it would be known too late. */
+static void put_fallback(struct writer *w)
+{
+	qat_device *d = &w->d->step->context->fallback;
+
+	if (!d->name)
+		return;
+	put_plugin(w, "device.fallback to", &d->backend, 1);
+	if (qat_device_ready(d))
+		fputs("instruction set of the fallback=none: it cannot be opened\n", w->file);
+	else
+		put_caps(w, " of the fallback", &d->caps);
+}
+
+/* Of the C library are a few logarithms, powers and cosines. */
+static void put_library(struct writer *w)
+{
+	char name[64] = "";
+
+#ifdef _CS_GNU_LIBC_VERSION
+	if (!confstr(_CS_GNU_LIBC_VERSION, name, sizeof name))
+		name[0] = '\0';
+#endif
+	fprintf(w->file, "C library=%s\n", name);
+}
+
 static void put_machine(struct writer *w)
 {
 	const qat_context *c = w->d->step->context;
 
 	fprintf(w->file, "qatrun=%s\nnumerics=%d\nseed=%lld\n", PACKAGE_VERSION, QAT_NUMERICS,
 		(long long)c->p->seed);
-	fprintf(w->file, "instruction set=%s\ndevice.precision=%s\n", c->device.caps.isa,
+	put_library(w);
+	fprintf(w->file, "device.precision=%s\n",
 		c->p->device.precision == QAT_BF16 ? "bf16" : "f32");
 	put_plugin(w, "device.backend", &c->p->device.backend, 1);
-	/* who runs what this one cannot */
-	if (c->fallback.name)
-		fprintf(w->file, "device.fallback to=%s\n", c->fallback.name);
+	put_caps(w, "", &c->device.caps);
+	put_fallback(w);
 }
 
 static void put_base(struct writer *w)
 {
 	const qat_state *s;
+	const qat_interface *format;
+	const void *vtable;
 
 	if (!w->rc)
 		w->rc = qat_context_state(w->d->step->context, &s, "base");
 	if (!w->rc)
 		put_plugin(w, "model", &s->model, 1);
+	if (!w->rc && s->format_name &&
+	    !qat_plugin_find(&format, &vtable, QAT_KIND_FORMAT, s->format_name))
+		fprintf(w->file, "format of the model=%s\nformat of the model: version of the "
+			"plugin=%s\n", format->name, version(format));
 	if (!w->rc)
 		w->rc = hash_base(w->d, s);
 	if (!w->rc)
@@ -373,10 +421,12 @@ static void show(char out[SHOWN], const char *value, size_t n)
 {
 	char *end;
 	double x;
+	int number;
 
 	snprintf(out, SHOWN, "%.*s", (int)(n < SHOWN ? n : SHOWN), value ? value : "not set");
 	x = strtod(out, &end);
-	for (int digits = 6; *out && !*end && digits <= 17; digits++) {
+	number = *out && !*end;
+	for (int digits = 6; number && digits <= 17; digits++) {
 		snprintf(out, SHOWN, "%.*g", digits, x);
 		if (strtod(out, NULL) == x)
 			break;

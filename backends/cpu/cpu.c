@@ -136,6 +136,22 @@ static void brand(char out[49])
 		strcpy(out, "processor");
 }
 
+/* The C library has logarithms and powers of its own for processors with FMA, which the
+ * other kernels ask for anyway. */
+static void describe_kernels(const qat_cpu *cpu, char *out, size_t room)
+{
+	size_t n;
+
+	qat_dense_describe(cpu->dense, out, room);
+	n = strlen(out);
+#if defined __x86_64__ || defined __i386__
+	if (!strcmp(cpu->kernels->name, "baseline") && __builtin_cpu_supports("fma"))
+		snprintf(out + n, room - n, ", a C library with FMA");
+#else
+	(void)n;
+#endif
+}
+
 static int cpu_caps(void *device, qat_caps *out)
 {
 	const qat_cpu *cpu = device;
@@ -147,6 +163,7 @@ static int cpu_caps(void *device, qat_caps *out)
 	brand(model);
 	c.memory = pages > 0 && page > 0 ? (int64_t)pages * page : 0;
 	c.bf16 = !strcmp(isa, "avx512") || !strcmp(isa, "amx");
+	describe_kernels(cpu, c.kernels, sizeof c.kernels);
 	snprintf(c.name, sizeof c.name, "%s, %d thread%s, %s", model, cpu->threads,
 		 cpu->threads == 1 ? "" : "s", isa);
 	snprintf(c.isa, sizeof c.isa, "%s", isa);

@@ -8,6 +8,7 @@
 #endif
 #include "dense.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,6 +84,19 @@ int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g)
 	if (d->forced)
 		return d->forced - 1;
 	return d->wide && fixed >= 1 << 14 ? QAT_DENSE_ONEDNN : QAT_DENSE_OWN;
+}
+
+void qat_dense_describe(const qat_dense *d, char *out, size_t room)
+{
+	const int all = d->forced == 1 + QAT_DENSE_ONEDNN;
+	size_t n;
+
+	if (!d->onednn || (!all && (d->forced || !d->wide))) {
+		snprintf(out, room, "own float products");
+		return;
+	}
+	n = (size_t)snprintf(out, room, "%s float products by ", all ? "all" : "large");
+	qat_onednn_describe(out + n, room - n);
 }
 
 static int grow(void **room, int64_t *have, int64_t bytes)

@@ -19,6 +19,9 @@ enum { QAT_DENSE_OWN = 0, QAT_DENSE_ONEDNN = 1 };
 /* Which one serves this product. QATRUN_CPU_DENSE=own or onednn overrides. */
 int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g);
 
+/* Who serves float products here, and what version of it: words for the user. */
+void qat_dense_describe(const qat_dense *d, char *out, size_t room);
+
 /* y = op(a) op(b) + bias + addend, see qat_gemm_args. Memory that it needs stays with d. */
 int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g);
 

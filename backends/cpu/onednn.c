@@ -6,6 +6,7 @@
 #endif
 #include "onednn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,12 @@ void qat_onednn_free(qat_onednn *o)
 	(void)o;
 }
 
+void qat_onednn_describe(char *out, size_t room)
+{
+	if (room)
+		*out = '\0';
+}
+
 int qat_onednn_matmul(qat_onednn *o, const qat_gemm_args *g)
 {
 	(void)o;
@@ -33,6 +40,7 @@ int qat_onednn_matmul(qat_onednn *o, const qat_gemm_args *g)
 
 #else
 #include <dnnl.h>
+#include <dnnl_debug.h>
 
 enum { OPERANDS = 5, KEPT_MAX = 1024 };		/* a, b, y, bias, addend */
 
@@ -174,7 +182,9 @@ static int attributes(dnnl_primitive_attr_t *attr, const matrix_desc *d, const m
 	dnnl_post_ops_t ops = NULL;
 	dnnl_status_t bad;
 
-	if (dnnl_primitive_attr_create(attr))
+	/* the pipeline says how precise, not the environment */
+	if (dnnl_primitive_attr_create(attr) ||
+	    dnnl_primitive_attr_set_fpmath_mode(*attr, dnnl_fpmath_mode_strict))
 		return 1;
 	if (!k->addend)
 		return 0;
@@ -292,6 +302,20 @@ int qat_onednn_matmul(qat_onednn *o, const qat_gemm_args *g)
 	int rc = find_kept(o, &p, &k);
 
 	return rc ? rc : execute(o, p, g);
+}
+
+/* As it is loaded: another than that of the headers may be. */
+void qat_onednn_describe(char *out, size_t room)
+{
+	static const char prefix[] = "cpu_isa_";
+	const dnnl_version_t *v = dnnl_version();
+	const char *isa = dnnl_cpu_isa2str(dnnl_get_effective_cpu_isa());
+	const char *hash = v->hash && strcmp(v->hash, "N/A") ? v->hash : "";
+
+	if (!strncmp(isa, prefix, sizeof prefix - 1))
+		isa += sizeof prefix - 1;
+	snprintf(out, room, "oneDNN %d.%d.%d%s%.8s on %s", v->major, v->minor, v->patch,
+		 *hash ? "-" : "", hash, isa);
 }
 
 int qat_onednn_new(qat_onednn **out)

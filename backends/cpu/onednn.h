@@ -9,6 +9,8 @@ typedef struct qat_onednn qat_onednn;
 
 int qat_onednn_new(qat_onednn **out);
 void qat_onednn_free(qat_onednn *o);
+/* The library that is loaded, and the instructions that it uses. */
+void qat_onednn_describe(char *out, size_t room);
 int qat_onednn_matmul(qat_onednn *o, const qat_gemm_args *g);
 
 #endif

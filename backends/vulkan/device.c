@@ -305,6 +305,8 @@ int qat_vk_caps(void *device, qat_caps *out)
 			c.memory += (int64_t)d->memory.memoryHeaps[i].size;
 	snprintf(c.name, sizeof c.name, "%.60s, %.30s", d->properties.deviceName,
 		 d->driver.driverInfo);
+	snprintf(c.kernels, sizeof c.kernels, "shaders on %.60s (%x:%x)", d->properties.deviceName,
+		 d->properties.vendorID, d->properties.deviceID);
 	snprintf(c.isa, sizeof c.isa, "vulkan %.15s %x", d->driver.driverName,
 		 d->properties.driverVersion);
 	if (out->size < sizeof c)

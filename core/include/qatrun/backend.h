@@ -21,6 +21,9 @@ typedef struct qat_caps {
 	int64_t bf16;			/* 1: has bf16 hardware */
 	char name[96];			/* "AMD EPYC, 2 threads, avx512-vnni-bf16" */
 	char isa[32];			/* instruction set or architecture: what bits depend on */
+	char kernels[120];		/* what else they depend on, in words for the user: whose
+					 * kernels, a library's version, a choice of the
+					 * environment; "": nothing. --resume wants both the same */
 } qat_caps;
 
 enum { QAT_SUPPORT_NO = 0, QAT_SUPPORT_GENERIC = 1, QAT_SUPPORT_NATIVE = 2 };
