@@ -241,6 +241,16 @@ static int remove_unfinished(void *context, const char *folder, const char *name
 	return is_finished(context, name) ? QAT_OK : remove_in(folder, name);
 }
 
+/* What was told after the point that the run goes on from is told again. */
+static int cut_told(qat_resume *r)
+{
+	const json_t *from = r->point ? r->point : r->record;
+	const int64_t events = json_integer_value(json_object_get(from, "events"));
+
+	qat_trackers_cut(r->step->context->p, r->step->output, json_object_get(from, "trackers"));
+	return qat_events_cut(r->step->events, events);
+}
+
 int qat_resume_apply(qat_resume *r)
 {
 	char *states = qat_resume_path(r, "states");
@@ -252,6 +262,10 @@ int qat_resume_apply(qat_resume *r)
 		rc = qat_resume_each(states, remove_unfinished, r);
 	for (int64_t i = 0; i < r->finished && !rc; i++)
 		rc = qat_points_drop(r, i);
+	if (!rc && r->going_on && r->first < r->step->context->p->n_steps)
+		rc = qat_points_choose(r, r->first);
+	if (!rc && r->going_on)
+		rc = cut_told(r);
 	if (!rc && r->finished)
 		qat_log(QAT_LOG_INFO, "resumed: %lld of %lld steps are done",
 			(long long)r->finished, (long long)r->step->context->p->n_steps);
@@ -261,17 +275,8 @@ int qat_resume_apply(qat_resume *r)
 
 int qat_resume_begin(qat_resume *r, int64_t step)
 {
-	const json_t *mark = json_object_get(r->record, "events");
-	int rc;
-
-	if (!r->going_on)
-		return QAT_OK;
-	rc = qat_points_choose(r, step);
-	if (rc || step != r->first)
-		return rc;
-	if (r->point)
-		mark = json_object_get(r->point, "events");
-	return qat_events_cut(r->step->events, json_integer_value(mark));
+	/* that of the first was chosen before trackers were opened */
+	return r->going_on && step != r->first ? qat_points_choose(r, step) : QAT_OK;
 }
 
 int qat_resume_end(qat_resume *r, int64_t step)
@@ -289,6 +294,8 @@ int qat_resume_end(qat_resume *r, int64_t step)
 				  state_of(r, step), "identity", identity);
 		if (json_array_append_new(json_object_get(r->record, "steps"), entry) ||
 		    json_object_set_new(r->record, "events", json_integer(events)) ||
+		    json_object_set_new(r->record, "trackers",
+					qat_trackers_mark(r->step->trackers)) ||
 		    json_object_set(r->record, "results", results))
 			rc = qat_fail(QAT_ENOMEM, "%s: out of memory", path);
 	}

@@ -30,11 +30,13 @@ int64_t qat_resume_finished(const qat_resume *r);
 /* 1 if there is something to go on from. */
 int qat_resume_found(const qat_resume *r);
 
-/* Gives s->results and s->events what they had, and removes what is half done. */
+/* Gives s->results, s->events and the folders of trackers what they had at the point that
+ * the run goes on from, and removes what is half done. Before trackers are opened. */
 int qat_resume_apply(qat_resume *r);
 
-/* Before a step runs: finds the checkpoint that it goes on from. After it: records that it
- * is finished, and drops its checkpoints but the best. */
+/* Before a step runs: finds the checkpoint that it goes on from. After it, when all was
+ * told that there is to tell of it: records that it is finished, and drops its checkpoints
+ * but the best. */
 int qat_resume_begin(qat_resume *r, int64_t step);
 int qat_resume_end(qat_resume *r, int64_t step);
 

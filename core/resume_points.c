@@ -222,11 +222,12 @@ static json_t *describe(qat_resume *r, const qat_point *p, uint64_t hash, const 
 	char sum[17];
 
 	snprintf(sum, sizeof sum, "%016llx", (unsigned long long)hash);
-	return json_pack("{s:s, s:s?, s:I, s:o, s:s, s:I, s:f, s:f, s:I, s:I, s:I, s:s}",
+	return json_pack("{s:s, s:s?, s:I, s:o, s:s, s:I, s:o, s:f, s:f, s:I, s:I, s:I, s:s}",
 			 "task", s->plan->task, "as", state_of(r, s->index),
 			 "step", (json_int_t)p->step,
 			 "loss", isfinite(p->loss) ? json_real(p->loss) : json_null(),
 			 "tensors", sum, "events", (json_int_t)events,
+			 "trackers", qat_trackers_mark(s->trackers),
 			 "seconds", qat_now() - s->began + s->seconds_before,
 			 "timed_seconds", s->timed_seconds,
 			 "timed_tokens", (json_int_t)s->timed_tokens,

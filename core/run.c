@@ -152,6 +152,7 @@ static void record_machine(qat_results *r, const qat_context *c)
 	qat_row_text(m, "backend", c->device.name);
 	qat_row_text(m, "device", c->device.caps.name);
 	qat_row_text(m, "isa", c->device.caps.isa);
+	qat_row_text(m, "kernels", c->device.caps.kernels);
 	qat_row_int(m, "threads", c->device.caps.threads);
 	if (!uname(&u))
 		qat_row_text(m, "system", u.sysname), qat_row_text(m, "release", u.release);
@@ -189,11 +190,11 @@ static int run_step(qat_step *s, int64_t index, const qat_run_options *o)
 	qat_row_int(s->row, "predicted_peak_bytes", s->predicted);
 	qat_row_int(s->row, "recompute", s->recompute);
 	if (!rc)
+		qat_trackers_results(s->trackers, s->results, index);
+	if (!rc)
 		rc = qat_resume_end(s->resume, index);
 	if (!rc)
 		rc = qat_results_write(s->results);
-	if (!rc)
-		qat_trackers_results(s->trackers, s->results, index);
 	qat_results_print(s->results, stdout, "evaluations");
 	qat_results_print(s->results, stdout, "comparisons");
 	qat_results_print_texts(s->results, stdout, "generations");

@@ -8,12 +8,14 @@
 
 #include "kinds.h"
 #include "results_internal.h"
+#include "tracker_files.h"
 
 enum { TAG_ROOM = 256 };
 
 struct tracker {
 	const qat_instance *plugin;
 	void *handle;
+	char *folder;
 	int open;
 };
 
@@ -65,27 +67,32 @@ static void tell(qat_trackers *t, const qat_track *what)
 	}
 }
 
+static char *folder_of(const char *output, const char *name)
+{
+	char *folder;
+
+	if (asprintf(&folder, "%s/%s", output, name) >= 0)
+		return folder;
+	qat_fail(QAT_ENOMEM, "out of memory");
+	return NULL;
+}
+
 static void open_one(struct tracker *k, const qat_pipeline *p, const qat_output *output,
 		     int resumed)
 {
 	const char *name = k->plugin->interface->name;
 	const qat_tracker *api = k->plugin->vtable;
 	qat_tracker_env env = { .size = sizeof env, .run = p->name, .resumed = resumed };
-	char *folder = NULL;
 	int rc = resumed ? QAT_OK : qat_output_remove(output, name);
 
-	if (!rc && asprintf(&folder, "%s/%s", qat_output_path(output), name) < 0) {
-		folder = NULL;
-		rc = qat_fail(QAT_ENOMEM, "out of memory");
+	if (!rc) {
+		env.folder = k->folder = folder_of(qat_output_path(output), name);
+		rc = k->folder ? api->open(&k->handle, k->plugin->self, &env) : QAT_ENOMEM;
 	}
-	env.folder = folder;
-	if (!rc)
-		rc = api->open(&k->handle, k->plugin->self, &env);
 	if (rc)
 		qat_log(QAT_LOG_WARN, "tracker %s: %s: it is told nothing, the run goes on", name,
 			qat_error());
 	k->open = !rc;
-	free(folder);
 }
 
 int qat_trackers_open(qat_trackers **out, const qat_pipeline *p, const qat_output *output,
@@ -111,6 +118,42 @@ int qat_trackers_open(qat_trackers **out, const qat_pipeline *p, const qat_outpu
 	}
 	*out = t;
 	return QAT_OK;
+}
+
+/* ---- marks ---- */
+
+json_t *qat_trackers_mark(qat_trackers *t)
+{
+	json_t *all = json_object();
+
+	for (int64_t i = 0; t && all && i < t->count; i++) {
+		struct tracker *k = &t->all[i];
+		const qat_tracker *api = k->plugin->vtable;
+		json_t *files = NULL;
+
+		if (!k->open)
+			continue;
+		if ((api->flush && api->flush(k->handle)) ||
+		    qat_tracker_files_mark(&files, k->folder))
+			give_up(k);
+		else if (json_object_set_new(all, k->plugin->interface->name, files))
+			return json_decref(all), NULL;
+	}
+	return all;
+}
+
+void qat_trackers_cut(const qat_pipeline *p, const char *output, const json_t *mark)
+{
+	for (int64_t i = 0; i < p->n_trackers; i++) {
+		const char *name = p->trackers[i].interface->name;
+		const json_t *files = json_object_get(mark, name);
+		char *folder = files ? folder_of(output, name) : NULL;
+
+		if (files && (!folder || qat_tracker_files_cut(folder, files)))
+			qat_log(QAT_LOG_WARN, "tracker %s: %s: it may show some steps twice, or "
+				"not at all", name, qat_error());
+		free(folder);
+	}
 }
 
 /* ---- events ---- */
@@ -248,8 +291,10 @@ void qat_trackers_close(qat_trackers *t, const qat_results *r)
 		tell_table(t, r, "evaluations");
 		tell_table(t, r, "comparisons");
 	}
-	for (int64_t i = 0; i < t->count; i++)
+	for (int64_t i = 0; i < t->count; i++) {
 		close_one(&t->all[i]);
+		free(t->all[i].folder);
+	}
 	qat_fail(QAT_OK, "%s", message);
 	free(t->all);
 	free(t);

@@ -5,6 +5,8 @@
 #ifndef QAT_CORE_TRACKER_H
 #define QAT_CORE_TRACKER_H
 
+#include <jansson.h>
+
 #include "output.h"
 #include "pipeline.h"
 #include "results.h"
@@ -15,6 +17,13 @@ typedef struct qat_trackers qat_trackers;
  * the run is resumed. */
 int qat_trackers_open(qat_trackers **out, const qat_pipeline *p, const qat_output *output,
 		      int resumed);
+
+/* Where --resume goes on: for each tracker that is open, what its folder has, on the disk
+ * from here on. NULL: out of memory. */
+json_t *qat_trackers_mark(qat_trackers *t);
+/* Before they are opened: their folders become what they were at the mark. A tracker that
+ * the mark does not know is left as it is. */
+void qat_trackers_cut(const qat_pipeline *p, const char *output, const json_t *mark);
 
 /* An event of `state` (NULL: as the event says). Without an optimizer step it is no point
  * of a curve and is not told. */

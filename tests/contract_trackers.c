@@ -93,9 +93,43 @@ START_TEST(told)
 			ck_assert_int_eq(api->scalar(t, &p), QAT_OK);
 			if (api->text && k % 10 == 9)
 				ck_assert_int_eq(api->text(t, &p), QAT_OK);
+			if (api->flush && k % 15 == 14)
+				ck_assert_int_eq(api->flush(t), QAT_OK);
 		}
 		ck_assert_int_eq(api->close(t), QAT_OK);
 	}
+	remove_all();
+}
+END_TEST
+
+/* --resume cuts files to what they were at a flush, so they only grow, and by then have
+ * what was told before. */
+START_TEST(grows)
+{
+	static const char command[] = "cd %s && { test ! -d before || cd before && for file in "
+		"$(find . -type f); do cmp -s -n $(wc -c <$file) $file ../own/$file || exit 1; "
+		"done; }";
+	char where[100], text[400];
+	void *t;
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(where, sizeof where, "%s/own", folder);
+	ck_assert_int_eq(open_at(&t, _i, where, 0), QAT_OK);
+	for (int64_t step = 1; step < 100; step++) {
+		const qat_track p = { .size = sizeof p, .state = "qat", .step = step,
+				      .tag = "train/loss", .time = 1.7e9, .value = 1 };
+
+		ck_assert_int_eq(api_of(_i)->scalar(t, &p), QAT_OK);
+		if (step != 50 || !api_of(_i)->flush)
+			continue;
+		ck_assert_int_eq(api_of(_i)->flush(t), QAT_OK);
+		snprintf(text, sizeof text, "test ! -d %s || cp -r %s %s/before", where, where,
+			 folder);
+		ck_assert_int_eq(system(text), 0);
+	}
+	ck_assert_int_eq(api_of(_i)->close(t), QAT_OK);
+	snprintf(text, sizeof text, command, folder);
+	ck_assert_int_eq(system(text), 0);
 	remove_all();
 }
 END_TEST
@@ -148,6 +182,7 @@ int main(void)
 	t = tcase_create("contract");
 	tcase_add_loop_test(t, told, 0, n_trackers);
 	tcase_add_loop_test(t, told_nothing, 0, n_trackers);
+	tcase_add_loop_test(t, grows, 0, n_trackers);
 	tcase_add_loop_test(t, no_folder, 0, n_trackers);
 	suite_add_tcase(suite, t);
 	return host_run(suite);

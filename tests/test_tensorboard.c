@@ -203,18 +203,24 @@ START_TEST(resumed)
 {
 	static const uint8_t start[] = { 0x10, 7, 0x3a, 2, 8, 1 };	/* step 7, START */
 	void *t = opened(1);
-	const qat_track p = { .size = sizeof p, .state = "qat", .tag = "train/loss", .step = 7,
-			      .time = 5, .value = 2 };
+	qat_track p = { .size = sizeof p, .state = "qat", .tag = "evaluation/loss", .step = 6,
+			.time = 5, .value = 2 };
 	size_t size, at = 0, n;
 	const uint8_t *r;
 	char path[200];
 	uint8_t *data;
 
+	/* of a step whose training was told before */
+	ck_assert_int_eq(vtable.scalar(t, &p), QAT_OK);
+	p.tag = "train/loss";
+	p.step = 7;
 	ck_assert_int_eq(vtable.scalar(t, &p), QAT_OK);
 	ck_assert_int_eq(vtable.close(t), QAT_OK);
 	snprintf(path, sizeof path, "%s/qat", folder);
 	data = only_file(path, &size);
 	record(data, size, &at, &n);
+	r = record(data, size, &at, &n);
+	ck_assert(holds(r, n, "evaluation/loss"));
 	r = record(data, size, &at, &n);
 	ck_assert_uint_eq(n, 9 + sizeof start);
 	ck_assert_mem_eq(r + 9, start, sizeof start);

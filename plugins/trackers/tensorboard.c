@@ -34,6 +34,7 @@ typedef struct writer {
 	char *path;
 	FILE *file;
 	double flushed;		/* seconds of the last flush */
+	int restarts;		/* 1: readers are to be told that training goes on */
 } writer;
 
 typedef struct tracker {
@@ -190,7 +191,8 @@ static void event_text(bytes *e, const qat_track *p)
 	event_value(e, &value);
 }
 
-/* What lies at this step and beyond was before an interruption: readers drop it. */
+/* Readers drop what they have of this step and beyond. It is in no file any more, but one
+ * that looks on while the run is interrupted has read it. */
 static void event_restart(bytes *e, double time, int64_t step)
 {
 	enum { START = 1 };
@@ -342,7 +344,6 @@ static int writer_new(writer **out, const tracker *t, const char *state)
 static int writer_of(writer **out, tracker *t, const qat_track *p)
 {
 	const char *state = p->state ? p->state : "";
-	bytes e = { .at = NULL };
 	int rc;
 
 	for (writer *w = t->writers; w; w = w->next) {
@@ -355,11 +356,22 @@ static int writer_of(writer **out, tracker *t, const qat_track *p)
 	if (rc)
 		return rc;
 	(*out)->next = t->writers;
+	(*out)->restarts = t->resumed;
 	t->writers = *out;
-	if (!t->resumed)
+	return QAT_OK;
+}
+
+/* Only training says where: results have steps of another kind, and an evaluation that is
+ * made up for is of a step whose training was told before. */
+static int restart_if_due(writer *w, const qat_track *p)
+{
+	bytes e = { .at = NULL };
+
+	if (!w->restarts || strncmp(p->tag, "train/", 6))
 		return QAT_OK;
+	w->restarts = 0;
 	event_restart(&e, p->time, p->step);
-	return write_event(*out, &e);
+	return write_event(w, &e);
 }
 
 /* ---- the tracker ---- */
@@ -411,6 +423,8 @@ static int track(void *handle, const qat_track *p, void (*event)(bytes *, const 
 	writer *w = NULL;
 	int rc = writer_of(&w, t, p);
 
+	if (!rc)
+		rc = restart_if_due(w, p);
 	if (rc)
 		return rc;
 	event(&e, p);
@@ -428,8 +442,19 @@ static int text(void *handle, const qat_track *p)
 	return track(handle, p, event_text);
 }
 
+static int flush_all(void *handle)
+{
+	tracker *t = handle;
+	int rc = QAT_OK;
+
+	for (writer *w = t->writers; w && !rc; w = w->next)
+		rc = flush(w, 0.0);
+	return rc;
+}
+
 static const qat_tracker vtable = {
-	.size = sizeof vtable, .open = open_all, .scalar = scalar, .text = text, .close = close_all
+	.size = sizeof vtable, .open = open_all, .scalar = scalar, .text = text,
+	.close = close_all, .flush = flush_all
 };
 
 static const qat_interface tensorboard = {
