@@ -206,23 +206,31 @@ static int lock(qat_output *o)
 
 /* --- open, close --- */
 
+/* What lies in a folder is lost with its name. */
+static int make_folder(const char *path)
+{
+	if (!mkdir(path, 0777))
+		return qat_folder_sync(path);
+	return errno == EEXIST ? QAT_OK : qat_fail(QAT_EIO, "%s: %s", path, strerror(errno));
+}
+
 static int make_folders(const char *path)
 {
 	char part[PATH_ROOM];
 	size_t n = strlen(path);
+	int rc = QAT_OK;
 
 	if (!n || n >= sizeof part)
 		return qat_fail(QAT_EINVAL, "%s: the path is too long", path);
 	memcpy(part, path, n + 1);
-	for (size_t i = 1; i <= n; i++) {
+	for (size_t i = 1; i <= n && !rc; i++) {
 		if (part[i] && part[i] != '/')
 			continue;
 		part[i] = 0;
-		if (mkdir(part, 0777) && errno != EEXIST)
-			return qat_fail(QAT_EIO, "%s: %s", part, strerror(errno));
+		rc = make_folder(part);
 		part[i] = path[i];
 	}
-	return QAT_OK;
+	return rc;
 }
 
 static int open_folder(qat_output *o, const char *path)

@@ -63,7 +63,9 @@ static int under_output(qat_step *s, const char *path, char **out)
 	for (char *at = full ? full + strlen(s->output) + 1 : NULL; !rc && (at = strchr(at, '/'));
 	     at++) {
 		*at = '\0';
-		if (mkdir(full, 0777) && errno != EEXIST)
+		if (!mkdir(full, 0777))
+			rc = qat_folder_sync(full);
+		else if (errno != EEXIST)
 			rc = qat_fail(QAT_EIO, "%s: %s", full, strerror(errno));
 		*at = '/';
 	}
