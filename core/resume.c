@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -40,6 +41,27 @@ void qat_resume_step_name(char *out, size_t room, const char *task, const char *
 {
 	snprintf(out, room, "steps[%lld] (%s%s%s)", (long long)i, task, as ? ", " : "",
 		 as ? as : "");
+}
+
+static int find_home(qat_resume *r)
+{
+	struct stat st;
+
+	if (stat(r->step->output, &st))
+		return qat_fail(QAT_EIO, "%s: %s", r->step->output, strerror(errno));
+	r->device = st.st_dev;
+	r->inode = st.st_ino;
+	return QAT_OK;
+}
+
+int qat_resume_at_home(const qat_resume *r)
+{
+	struct stat st;
+
+	if (stat(r->step->output, &st) || (st.st_dev == r->device && st.st_ino == r->inode))
+		return QAT_OK;		/* gone: what writes there says so */
+	return qat_fail(QAT_EIO, "%s: another folder is there than the one that this run began in",
+			r->step->output);
 }
 
 int qat_resume_each(const char *folder, qat_entry_visit *visit, void *context)
@@ -174,6 +196,8 @@ int qat_resume_new(qat_resume **out, qat_step *s, int going_on)
 		rc = r->record ? qat_identity_new(&r->identity, s)
 			       : qat_fail(QAT_ENOMEM, "out of memory");
 	}
+	if (!rc)
+		rc = find_home(r);
 	if (!rc && going_on)
 		rc = read_record(r);
 	for (int64_t i = r ? r->finished : 0; !rc && going_on && i < s->context->p->n_steps; i++)
@@ -287,6 +311,8 @@ int qat_resume_end(qat_resume *r, int64_t step)
 	int64_t events = 0;
 	int rc = path ? qat_identity_of(r->identity, &identity, step) : QAT_ENOMEM;
 
+	if (!rc)
+		rc = qat_resume_at_home(r);
 	if (!rc)
 		rc = qat_events_mark(r->step->events, &events);
 	if (!rc) {

@@ -40,6 +40,9 @@ int qat_resume_apply(qat_resume *r);
 int qat_resume_begin(qat_resume *r, int64_t step);
 int qat_resume_end(qat_resume *r, int64_t step);
 
+/* Refuses where another folder has taken the output's place, which may be another run's. */
+int qat_resume_at_home(const qat_resume *r);
+
 /* As qat_session_api says of checkpoint and restore. */
 int qat_resume_write(qat_session *x, const qat_point *p);
 int qat_resume_read(qat_session *x, qat_point *out);

@@ -3,6 +3,7 @@
 #define QAT_RESUME_INTERNAL_H
 
 #include <jansson.h>
+#include <sys/types.h>
 
 #include "identity.h"
 #include "resume.h"
@@ -11,6 +12,8 @@ struct qat_resume {
 	qat_step *step;
 	qat_identity *identity;
 	int going_on;
+	dev_t device;			/* of the output: that it still is the one of that name */
+	ino_t inode;
 	json_t *record;			/* finished.json */
 	int64_t finished;		/* steps */
 	int64_t first;			/* step that this process began with */

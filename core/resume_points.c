@@ -332,6 +332,8 @@ int qat_resume_write(qat_session *x, const qat_point *p)
 	char *all = qat_resume_path(r, "checkpoints"), *folder = NULL;
 	int rc = all ? QAT_OK : QAT_ENOMEM;
 
+	if (!rc)
+		rc = qat_resume_at_home(r);
 	if (!rc && !state_of(r, s->index))
 		rc = qat_fail(QAT_EINVAL, "checkpoints are for steps that make a state");
 	if (!rc)

@@ -268,7 +268,7 @@ static int write_results(qat_step *s, int rc)
 	char why[QAT_MESSAGE_MAX];
 
 	snprintf(why, sizeof why, "%s", qat_error());
-	if (s->results && qat_results_write(s->results))
+	if (s->results && (qat_resume_at_home(s->resume) || qat_results_write(s->results)))
 		return qat_fail(rc, "%s", why);
 	return rc;
 }

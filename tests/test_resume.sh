@@ -40,6 +40,34 @@ ended
 resumes "$dir/twice" "$dir/p.yaml"
 equal "stopped twice" "$dir/whole" "$dir/twice"
 
+# in an evaluation while training, again and again; in one that is a step
+start "$dir/p.yaml" --set "output=$dir/judging"
+for at in 6 12 18 24; do
+	until_step "$dir/judging" 1 $at && kill -TERM "$pid"
+	ended
+	same "asked to stop at evaluation $at" "$code" 130
+	start --resume "$dir/p.yaml" --set "output=$dir/judging"
+done
+ended
+same "after evaluations" "$code" 0
+equal "stopped at evaluations" "$dir/whole" "$dir/judging"
+start "$dir/p.yaml" --set "output=$dir/late"
+while kill -0 "$pid" 2>/dev/null && ! grep -q '"step":2,' "$dir/late/events.jsonl" 2>/dev/null; do
+	:
+done
+kill -TERM "$pid"
+ended
+same "asked to stop while evaluating" "$code" 130
+grep -q 'interrupted .*: --resume ' "$dir/stderr" || fail "evaluating: $(cat "$dir/stderr")"
+resumes "$dir/late" "$dir/p.yaml" && equal "stopped while evaluating" "$dir/whole" "$dir/late"
+
+# a second Ctrl-C ends it at once, whatever it was writing
+start "$dir/p.yaml" --set "output=$dir/hasty"
+until_step "$dir/hasty" 1 9 && kill -INT "$pid" && sleep 0.02 && kill -INT "$pid"
+ended
+same "Ctrl-C twice" "$code" 130
+resumes "$dir/hasty" "$dir/p.yaml" && equal "Ctrl-C twice" "$dir/whole" "$dir/hasty"
+
 # what stays: of a finished step, the best checkpoint alone; it is a model, too
 best=$(number "$dir/whole/results.json" steps qat best_checkpoint)
 same "one checkpoint is left" "$(cd "$dir/whole" && echo checkpoints/*/[0-9]*)" "$best"
@@ -165,4 +193,30 @@ checks=$((checks + 1))
 grep -q "is in use by process $pid" "$dir/stderr2" || fail "the lock: $(cat "$dir/stderr2")"
 ended
 equal "another that tried" "$dir/whole" "$dir/locked"
+
+# its lock outlives who is killed, and keeps nobody out; of several at once, one runs
+start "$dir/p.yaml" --set "output=$dir/dead"
+until_step "$dir/dead" 0 3 && kill -KILL "$pid"
+ended 2>/dev/null
+same "the lock of the dead" "$(cat "$dir/dead/lock")" "$pid"
+resumes "$dir/dead" "$dir/p.yaml" && equal "the lock of the dead" "$dir/whole" "$dir/dead"
+for how in --quiet --resume --force; do
+	for i in 1 2 3 4; do
+		"$run" --quiet $how "$dir/p.yaml" --set "output=$dir/many" >"$dir/stdout$i" \
+			2>"$dir/stderr$i" </dev/null &
+		eval "pid$i=\$!"
+	done
+	done=0
+	for i in 1 2 3 4; do
+		eval "wait \$pid$i"
+		case $? in
+		0)	done=$((done + 1)) ;;
+		2)	grep -q -e 'many is in use by ' -e 'many is not empty' "$dir/stderr$i" ||
+				fail "$how, several: $(cat "$dir/stderr$i")" ;;
+		*)	fail "$how, several: $(cat "$dir/stderr$i")" ;;
+		esac
+	done
+	holds "$how: some of several ran" "$done >= 1"
+	equal "several with $how" "$dir/whole" "$dir/many"
+done
 finish

@@ -54,6 +54,22 @@ if mount -t tmpfs -o size=2300k none "$dir/disk" 2>/dev/null; then
 	umount "$dir/disk/ro/checkpoints"
 	goes_on "a read-only folder" "$dir/disk/ro" "$last"
 	umount "$dir/disk"
+
+	# without checkpoints: at a state, at results.json, at what is saved
+	sed 's/checkpoint: {every: [0-9]*, keep: 2}/checkpoint: {every: 0}/' "$dir/p.yaml" \
+		>"$dir/q.yaml"
+	pass "$dir/q.yaml" --set "output=$dir/plain"
+	for size in 300 400 500 900; do
+		mount -t tmpfs -o size=${size}k none "$dir/disk"
+		start "$dir/q.yaml" --set "output=$dir/disk/full"
+		fails "a disk of $size KiB" "$dir/disk/full" 'No space left on device'
+		mount -o remount,size=100m "$dir/disk"
+		start --resume "$dir/q.yaml" --set "output=$dir/disk/full"
+		ended
+		same "a disk of $size KiB, resumed" "$code" 0
+		equal "a disk of $size KiB" "$dir/plain" "$dir/disk/full"
+		umount "$dir/disk"
+	done
 else
 	echo "no file system can be mounted here: a full disk and a read-only one are not tested"
 fi
@@ -81,6 +97,19 @@ fails "a folder that vanished" "$dir/gone" \
 [ ! -e "$dir/gone" ] || fail "a folder that vanished was made again"
 last=qat/$(ls "$dir/moved/checkpoints/qat" | grep -v '[^0-9]' | sort -n | tail -1)
 goes_on "a folder that vanished" "$dir/moved" "$last"
+
+# Another takes its place: nothing is written there.
+start "$dir/p.yaml" --set "output=$dir/home"
+until_step "$dir/home" 1 6
+kill -STOP "$pid"
+mv "$dir/home" "$dir/away"
+mkdir "$dir/home" "$dir/home/states" "$dir/home/checkpoints" "$dir/home/checkpoints/qat"
+kill -CONT "$pid"
+fails "another folder" "$dir/home" 'checkpoint of optimizer step [0-9]*: .*/home[:/]'
+[ -z "$(find "$dir/home" -type f)" ] ||
+	fail "another folder: $(find "$dir/home" -type f)"
+last=qat/$(ls "$dir/away/checkpoints/qat" | grep -v '[^0-9]' | sort -n | tail -1)
+goes_on "another folder" "$dir/away" "$last"
 
 start "$dir/p.yaml" --set "output=$dir/part"
 until_step "$dir/part" 1 6

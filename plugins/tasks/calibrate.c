@@ -58,7 +58,8 @@ static int run_all(work *w)
 		int rc = run_batch(w, i);
 
 		if (!rc && qat_api->stopped())
-			rc = qat_fail(QAT_ESTOPPED, "interrupted while calibrating %s", w->o->as);
+			rc = qat_fail(QAT_ESTOPPED, "interrupted while calibrating %s: --resume "
+				     "begins this step again", w->o->as);
 		if (rc)
 			return rc;
 		p.done = i + w->batch < w->sequences ? i + w->batch : w->sequences;

@@ -291,8 +291,8 @@ static int continuation(generation *g)
 	while (!rc && !g->finish) {
 		rc = next(g);
 		if (!rc && qat_api->stopped())
-			rc = qat_fail(QAT_ESTOPPED, "interrupted while generating from %s",
-				      g->state);
+			rc = qat_fail(QAT_ESTOPPED, "interrupted while generating from %s: --resume "
+				     "begins this step again", g->state);
 	}
 	g->seconds = now() - from;
 	qat_api->timed_tokens(g->step, g->made - 1);

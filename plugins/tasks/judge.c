@@ -171,7 +171,8 @@ static int run_all(judge *j)
 		if (!rc)
 			rc = check_finite(j);
 		if (!rc && qat_api->stopped())
-			rc = qat_fail(QAT_ESTOPPED, "interrupted while evaluating %s", j->state);
+			rc = qat_fail(QAT_ESTOPPED, "interrupted while evaluating %s: --resume "
+				     "begins this step again", j->state);
 		if (rc)
 			return rc;
 		p.done = i + count;
