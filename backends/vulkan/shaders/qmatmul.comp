@@ -42,7 +42,7 @@ float term(uint row, uint col, uint first)
 
 	for (uint k = first; k < first + p.group; k++)
 		sum += x_integer(row, k) * w_integer(col, k);
-	return group_term(row, col, first, sum);
+	return scaled(x_scale(row, first), w_scale(col, first), sum);
 }
 
 float integers(uint row, uint col)

@@ -47,11 +47,13 @@ float scaled(float sx, float sw, int sum)
 	return f_pack(sum < 0 ? 0x80000000u : 0u, uint(abs(sum)), ex + ew + 46);
 }
 
-// A group's sum of integers, scaled; the group begins at column `first`.
-float group_term(uint row, uint col, uint first, int sum)
+// Scales of integers in the group that begins at column `first`.
+float x_scale(uint row, uint first)
 {
-	const float sx = f_mul(xscale_at(block_of(p.x, row, first)), f_pow2(-p.x.shift));
-	const float sw = f_mul(wscale_at(block_of(p.w, col, first)), f_pow2(-p.w.shift));
+	return f_mul(xscale_at(block_of(p.x, row, first)), f_pow2(-p.x.shift));
+}
 
-	return scaled(sx, sw, sum);
+float w_scale(uint row, uint first)
+{
+	return f_mul(wscale_at(block_of(p.w, row, first)), f_pow2(-p.w.shift));
 }

@@ -54,25 +54,35 @@ Sums add(uint row, uint col, uint first)
 	return sum;
 }
 
+void add_terms(inout float y[4][4], const Sums sum, uint row, uint col, uint first)
+{
+	float sx[4], sw[4];
+	int zx[4], zw[4];
+
+	for (uint i = 0u; i < 4u; i++) {
+		const uint m = min(row + i, p.m - 1u), n = min(col + i, p.n - 1u);
+
+		sx[i] = x_scale(m, first);
+		sw[i] = w_scale(n, first);
+		zx[i] = x_zero(m, first);
+		zw[i] = w_zero(n, first);
+	}
+	for (uint i = 0u; i < 4u; i++)
+		for (uint j = 0u; j < 4u; j++) {
+			const float term = scaled(sx[i], sw[j], sum.y[i][j] - zx[i] * sum.w[j] -
+				zw[j] * sum.x[i] + int(p.group) * zx[i] * zw[j]);
+
+			y[i][j] = p.group == p.k ? term : f_add(first == 0u ? 0.0 : y[i][j], term);
+		}
+}
+
 void tile(uint row, uint col)
 {
 	const uint r = row + gl_LocalInvocationID.y * 4u, c = col + gl_LocalInvocationID.x * 4u;
 	float y[4][4];
 
-	for (uint first = 0u; first < p.k; first += p.group) {
-		const Sums sum = add(row, col, first);
-
-		for (uint i = 0u; i < 4u; i++)
-			for (uint j = 0u; j < 4u; j++) {
-				const uint m = min(r + i, p.m - 1u), n = min(c + j, p.n - 1u);
-				const int zx = x_zero(m, first), zw = w_zero(n, first);
-				const float term = group_term(m, n, first, sum.y[i][j] -
-					zx * sum.w[j] - zw * sum.x[i] + int(p.group) * zx * zw);
-
-				y[i][j] = p.group == p.k ? term
-					: f_add(first == 0u ? 0.0 : y[i][j], term);
-			}
-	}
+	for (uint first = 0u; first < p.k; first += p.group)
+		add_terms(y, add(row, col, first), r, c, first);
 	for (uint i = 0u; i < 4u; i++)
 		for (uint j = 0u; j < 4u; j++)
 			if (r + i < p.m && c + j < p.n)
