@@ -3,7 +3,7 @@
 
 #include <qatrun/numerics.h>
 
-enum { FLAT = 256, INTEGER_ZERO = -1000 };
+enum { FLAT = 256, ROWS = 64, SMALL = 64, INTEGER_ZERO = -1000 };
 
 /* The longest sum of products of two codes that an integer of 32 bits always holds. */
 enum { LONGEST_ZEROS = 33025, LONGEST = 131071 };
@@ -161,7 +161,11 @@ static void emit_scales(vk_site *s, const quantize *q)
 		return;
 	d->push[PUSH_RANK] = (uint32_t)qat_percentile_rank(q->s->measure_value, n);
 	d->reports = qat_vk_in(s, 1) != NULL;
-	qat_vk_rows(d, q->b.count);
+	d->spec[SPEC_KIND] = n <= SMALL && shader == SHADER_QUANTIZE_SCALES;
+	if (d->spec[SPEC_KIND])
+		qat_vk_groups(d, q->b.count, ROWS);
+	else
+		qat_vk_rows(d, q->b.count);
 }
 
 /* Workspace: scale, 1 / scale and zero point of each block; then the second level. */

@@ -42,14 +42,23 @@ void put_scale(uint k, Range r)
 
 float element(uint k, uint i) { return x_at(element_of(k, i)); }
 
-// By all threads of a work group.
-Range gather(uint k)
+Stats some(uint k, uint first, uint step_)
 {
 	Stats s = stats_none();
 
-	for (uint i = gl_LocalInvocationID.x; i < p.block_rows * p.block_cols; i += ROW_SIZE)
+	for (uint i = first; i < p.block_rows * p.block_cols; i += step_)
 		stats_add(s, element(k, i), i);
-	s = stats_all(s);
+	return s;
+}
+
+Range range_of(uint k, Stats s)
+{
 	return Range(uintBitsToFloat(s.amax), s.at == 0xffffffffu ? 0.0 : element(k, s.at),
 		     of_order(s.lo), of_order(s.hi), s.bad != 0u);
+}
+
+// By all threads of a work group.
+Range gather(uint k)
+{
+	return range_of(k, stats_all(some(k, gl_LocalInvocationID.x, ROW_SIZE)));
 }
