@@ -31,7 +31,7 @@ make_text "$dir/text" 30
 	  - {task: train, from: ranged, sites: deploy, as: qat, data: train, steps: 3, batch: 2}
 	  - {task: quantize, from: ranged, sites: deploy, as: ptq}
 	  - {task: evaluate, of: [base, ptq, qat], data: test}
-	  - {task: generate, of: [base, ptq], prompts: ["7 and 9"], max_new_tokens: 8}
+	  - {task: generate, of: [base, ptq], prompts: ["7 and 9"], max_new_tokens: 3}
 	END
 } | sed 's/length: 32/length: 16/; s/limit: 16/limit: 4/' >"$dir/p.yaml"
 
