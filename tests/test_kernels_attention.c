@@ -71,16 +71,33 @@ static void problem_free(problem *p)
 	free(p->lse);
 }
 
+static qat_src source(const problem *p, const matrix *m)
+{
+	return qat_src_of(m->typed, p->s->dtype);
+}
+
+static qat_dst target(const problem *p, const matrix *m)
+{
+	return qat_dst_of(m->typed, p->s->dtype);
+}
+
+/* Row r and those behind it. */
+static qat_src rows_of(const problem *p, const matrix *m, int64_t r)
+{
+	return qat_src_of((char *)m->typed + r * m->ld * qat_dtype_bytes(p->s->dtype), p->s->dtype);
+}
+
 static void run(const qat_kernels *kn, problem *p)
 {
 	const sizes *s = p->s;
 	qat_attention_args a = {
 		.batch = s->batch, .length = s->length, .heads = s->heads, .kv_heads = s->kv,
 		.head_dim = s->d, .causal = s->causal, .window = s->window,
-		.scale = 1.0 / sqrt((double)s->d), .dtype = s->dtype, .q = p->q.typed,
-		.k = p->k.typed, .v = p->v.typed, .ldq = p->q.ld, .ldk = p->k.ld, .ldv = p->v.ld,
-		.out = p->out.typed, .ldo = p->out.ld, .lse = p->lse, .dout = p->dout.typed,
-		.dq = p->dq.typed, .dk = p->dk.typed, .dv = p->dv.typed,
+		.scale = 1.0 / sqrt((double)s->d), .q = source(p, &p->q), .k = source(p, &p->k),
+		.v = source(p, &p->v), .ldq = p->q.ld, .ldk = p->k.ld, .ldv = p->v.ld,
+		.out = target(p, &p->out), .ldo = p->out.ld, .lse = p->lse,
+		.dout = source(p, &p->dout), .dq = target(p, &p->dq), .dk = target(p, &p->dk),
+		.dv = target(p, &p->dv),
 	};
 	int64_t room = kn->attention->workspace(&a);
 
@@ -220,16 +237,15 @@ static void run_cached(const qat_kernels *kn, const problem *p, int64_t b, int64
 		       int64_t count, void *out, float *lse)
 {
 	const sizes *s = p->s;
-	const int64_t bytes = qat_dtype_bytes(s->dtype), row = b * s->length;
+	const int64_t row = b * s->length;
 	qat_attention_args a = {
 		.batch = 1, .length = count, .heads = s->heads, .kv_heads = s->kv,
 		.head_dim = s->d, .causal = 1, .window = s->window,
-		.scale = 1.0 / sqrt((double)s->d), .dtype = s->dtype,
-		.q = (char *)p->q.typed + (row + at) * p->q.ld * bytes,
-		.k = (char *)p->k.typed + row * p->k.ld * bytes,
-		.v = (char *)p->v.typed + row * p->v.ld * bytes,
-		.ldq = p->q.ld, .ldk = p->k.ld, .ldv = p->v.ld, .out = out, .ldo = p->out.ld,
-		.lse = lse, .cache_rows = s->length, .position = at, .cache_dtype = s->dtype,
+		.scale = 1.0 / sqrt((double)s->d), .q = rows_of(p, &p->q, row + at),
+		.k = rows_of(p, &p->k, row), .v = rows_of(p, &p->v, row),
+		.ldq = p->q.ld, .ldk = p->k.ld, .ldv = p->v.ld,
+		.out = qat_dst_of(out, s->dtype), .ldo = p->out.ld,
+		.lse = lse, .cache_rows = s->length, .position = at,
 	};
 	const int64_t room = kn->attention->workspace(&a);
 

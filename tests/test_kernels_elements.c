@@ -405,7 +405,7 @@ static void cross_entropy(const qat_kernels *kn)
 	for (int r = 0; r < N; r++)
 		g[r] = 0.5f + (float)r;
 	kn->row->cross_entropy(nll, lse, argmax, x, V, labels, N, V);
-	kn->row->cross_entropy_grad(qat_dst_of(d, QAT_F32), x, V, labels, lse, g, N, V);
+	kn->row->cross_entropy_grad(qat_dst_of(d, QAT_F32), V, x, V, labels, lse, g, N, V);
 	for (int r = 0; r < N; r++) {
 		double sum = 0.0;
 		int best = 0;
@@ -421,7 +421,7 @@ static void cross_entropy(const qat_kernels *kn)
 			CHECK_NEAR("dlogits", d[r * V + v], labels[r] < 0 ? 0.0 :
 				   g[r] * (exp(x[r * V + v]) / sum - (v == labels[r])), 2e-5);
 	}
-	kn->row->cross_entropy_grad(qat_dst_of(x, QAT_F32), x, V, labels, lse, g, N, V);
+	kn->row->cross_entropy_grad(qat_dst_of(x, QAT_F32), V, x, V, labels, lse, g, N, V);
 	MUST(!memcmp(x, d, N * V * 4), "%s: in place", kn->name);
 	x[V + 5] = NAN;
 	kn->row->cross_entropy(nll, lse, argmax, x, V, labels, N, V);

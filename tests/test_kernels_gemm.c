@@ -19,6 +19,10 @@ static const shape shapes[] = {
 	{ 40, 50, 513, 1, 0, QAT_BF16, QAT_F32, 0, 2 },
 	{ 50, 40, 513, 0, 0, QAT_BF16, QAT_F32, 0, 1 },
 	{ 110, 2100, 32, 0, 1, QAT_F32, QAT_F32, 0, 0 },
+	{ 37, 1700, 515, 0, 1, QAT_BF16, QAT_F32, 1, 1 },
+	{ 300, 97, 1601, 1, 0, QAT_BF16, QAT_BF16, 0, 0 },
+	{ 20, 1600, 4100, 0, 0, QAT_BF16, QAT_F32, 0, 2 },
+	{ 33, 50, 1024, 0, 1, QAT_BF16, QAT_F32, 0, 0 },
 };
 
 typedef struct operands {
@@ -115,29 +119,91 @@ START_TEST(own_kernels)
 END_TEST
 
 /* A row has the same bits whatever stands beside it. */
-static void row_alone(const qat_kernels *kn)
+static void row_alone_of(const qat_kernels *kn, const qat_gemm_kernels *gemm, uint32_t type)
 {
-	const shape all = { 37, 45, 300, 0, 1, QAT_F32, QAT_F32, 1, 0 };
+	const shape all = { 37, 45, 300, 0, 1, type, QAT_F32, 1, 0 };
 	operands o = operands_new(&all);
 	float y[37 * 45], one[45];
 	qat_gemm_args g = args_of(&all, &o, y);
-	void *work = guarded(kn->gemm->workspace(&g));
+	void *work = guarded(gemm->workspace(&g));
 
-	kn->gemm->run(&g, work);
+	gemm->run(&g, work);
 	for (int64_t i = 0; i < all.m; i++) {
 		g.m = 1;
-		g.a.data = (const float *)o.ta + i * all.k;
+		g.a.data = (const char *)o.ta + i * all.k * qat_dtype_bytes(type);
 		g.y.data = one;
-		kn->gemm->run(&g, work);
+		gemm->run(&g, work);
 		MUST(!memcmp(one, y + i * 45, sizeof one), "%s: row %d", kn->name, (int)i);
 	}
 	free(work);
 	operands_free(&o);
 }
 
+static void row_alone(const qat_kernels *kn)
+{
+	row_alone_of(kn, kn->gemm, QAT_F32);
+	if (kn->gemm_bf16->run)
+		row_alone_of(kn, kn->gemm_bf16, QAT_BF16);
+}
+
 START_TEST(rows_do_not_see_each_other)
 {
 	each_isa(row_alone);
+}
+END_TEST
+
+/* Operands that are rounded or decoded on the way: the bits of those made before. */
+static void made_operands(const qat_kernels *kn)
+{
+	enum { M = 37, K = 160, N = 70 };
+	static const qat_scheme scheme = { .size = sizeof scheme, .grid = QAT_GRID_UNIFORM, .bits = 8,
+		.qmin = -127, .qmax = 127, .block_rows = 1, .block_cols = 32 };
+	float *a = random_floats(M * K, 1.0f), *scale = random_floats(N * K / 32, 0.1f);
+	int8_t codes[N * K];
+	uint16_t b[N * K];
+	qat_dequantize_args d = { .scheme = &scheme, .rows = N, .cols = K, .codes = codes,
+				  .scale = scale, .y = qat_dst_of(b, QAT_BF16) };
+	qat_gemm_args g = { .m = M, .n = N, .k = K, .a = qat_src_of(a, QAT_F32), .lda = K,
+			    .b = qat_src_of(NULL, QAT_BF16), .ldb = K, .trans_b = 1, .bf16 = 1,
+			    .codes_b = &d, .ldy = N };
+	float y[2][M * K], *rounded = random_floats(M * K, 1.0f);
+	void *work, *typed;
+
+	memcpy(rounded, a, M * K * sizeof *a);
+	typed = as_type(rounded, QAT_BF16, M * K);
+	for (int i = 0; i < N * K; i++)
+		codes[i] = (int8_t)(random_word() % 255 - 127);
+	kn->quantize->dequantize(&d);
+	for (int turned = 0; turned < 2 && kn->gemm_bf16->run; turned++) {
+		/* turned: the rows of codes are those of k */
+		g.trans_b = !turned;
+		g.n = g.ldy = turned ? K : N;
+		g.k = turned ? N : K;
+		g.lda = g.k;
+		g.a = qat_src_of(a, QAT_F32);
+		g.b.data = NULL;
+		g.codes_b = &d;
+		g.m = 17;
+		for (int i = 0; i < 2; i++) {
+			g.y = qat_dst_of(y[i], QAT_F32);
+			work = guarded(kn->gemm_bf16->workspace(&g));
+			kn->gemm_bf16->run(&g, work);
+			free(work);
+			g.a = qat_src_of(typed, QAT_BF16);
+			g.b.data = b;
+			g.codes_b = NULL;
+		}
+		MUST(!memcmp(y[0], y[1], (size_t)(g.m * g.n) * 4), "%s: operands made", kn->name);
+	}
+	free(a);
+	free(scale);
+	free(rounded);
+	free(typed);
+}
+
+START_TEST(operands_made_on_the_way)
+{
+	each_isa(made_operands);
 }
 END_TEST
 
@@ -263,16 +329,17 @@ static void check_ce(const ce *c, const char *what)
 static void linear_ce(const qat_kernels *kn)
 {
 	ce *c = ce_new();
-	void *work = guarded(qat_linear_ce_workspace(N, V, QAT_F32));
+	void *work;
 	qat_linear_ce_args a = {
 		.n = N, .channels = C, .vocabulary = V, .x = qat_src_of(c->x, QAT_F32),
 		.w = qat_src_of(c->w, QAT_F32), .labels = c->labels, .nll = c->nll, .lse = c->lse,
 		.argmax = c->argmax, .g = c->g, .dx = qat_dst_of(c->dx, QAT_F32), .dw = c->dw,
-		.dw_addend = c->addend, .dlogits = QAT_F32, .workspace = work,
+		.dw_addend = c->addend, .dlogits = QAT_F32,
 	};
 	qat_dense *d;
 
 	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
+	a.workspace = work = guarded(qat_linear_ce_workspace(d, N, V, QAT_F32));
 	ck_assert_int_eq(qat_linear_ce_forward(d, &a), QAT_OK);
 	ck_assert_int_eq(qat_linear_ce_grad(d, &a), QAT_OK);
 	check_ce(c, kn->name);
@@ -292,5 +359,5 @@ START_TEST(linear_cross_entropy)
 }
 END_TEST
 
-RUN_TESTS("kernels_gemm", own_kernels, rows_do_not_see_each_other, whatever_serves,
-	  linear_cross_entropy)
+RUN_TESTS("kernels_gemm", own_kernels, rows_do_not_see_each_other, operands_made_on_the_way,
+	  whatever_serves, linear_cross_entropy)

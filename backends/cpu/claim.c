@@ -277,6 +277,15 @@ int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t
 	out->nodes[0] = out->at = first;
 	out->n_private = 0;
 	memset(out->private_bytes, 0, sizeof out->private_bytes);
+	if (qat_cpu_swallows_cast(device, g, c.n, keep)) {
+		out->kernel = QAT_CPU_NOTHING;
+		out->n_private = 1;
+		out->private_value[0] = c.n->out[0];
+		out->private_bytes[0] = 0;
+		return QAT_OK;
+	}
+	if (qat_cpu_claim_decoded(device, g, c.n, keep, taken, out))
+		return QAT_OK;
 	if (c.n->op == QAT_OP_QUANTIZE)
 		claim_codes(device, g, c.n, keep, out);
 	if (c.n->op == QAT_OP_QMATMUL)

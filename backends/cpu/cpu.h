@@ -35,7 +35,9 @@ enum {
 	 * is compiled; the same behind the codes as they are; or loaded and packed for each run. */
 	QAT_CPU_STORED = 5,
 	QAT_CPU_STORED_PLAIN = 6,
-	QAT_CPU_STREAMED = 7
+	QAT_CPU_STREAMED = 7,
+	QAT_CPU_NOTHING = 8,		/* CAST of a trained parameter: products round it themselves */
+	QAT_CPU_GEMMS = 9		/* DEQUANTIZE and the MATMULs that decode for it */
 };
 
 /* cpu.c: threads of this device, from here on. Workspaces depend on their number, and
@@ -68,10 +70,12 @@ typedef struct qat_cpu_site {
 	int stream;			/* while claims are made: what the core wants */
 } qat_cpu_site;
 
+enum { QAT_CPU_GEMMS_MAX = 4 };
+
 /* Value of input or output i; NULL where absent. */
 const qat_value *qat_cpu_in(const qat_cpu_site *c, int64_t i);
 const qat_value *qat_cpu_out(const qat_cpu_site *c, int64_t i);
-/* Their memory, NULL where absent. */
+/* Their memory, NULL where absent. qat_cpu_src: of a cast that is nothing, the parameter. */
 void *qat_cpu_in_data(const qat_cpu_site *c, int64_t i);
 void *qat_cpu_out_data(const qat_cpu_site *c, int64_t i);
 qat_src qat_cpu_src(const qat_cpu_site *c, int64_t i);
@@ -108,6 +112,12 @@ enum { QAT_CPU_PACKED = 0, QAT_CPU_PACK_ALWAYS = 1, QAT_CPU_PACK_STREAM = 2 };
 /* Codes, scale and zero of a product, in this order. */
 enum { QAT_CPU_PARTS = 3 };
 
+typedef struct qat_cpu_gemms {
+	qat_dequantize_args codes;	/* an operand of all */
+	qat_gemm_args gemm[QAT_CPU_GEMMS_MAX];
+	int64_t n;
+} qat_cpu_gemms;
+
 typedef struct qat_cpu_qmm {
 	qat_qmm plan;
 	qat_qmm_args a;
@@ -135,7 +145,7 @@ typedef struct qat_cpu_observe {
 	double *counts;
 } qat_cpu_observe;
 
-typedef struct qat_cpu_convert {	/* a matrix whose type the kernel does not take */
+typedef struct qat_cpu_convert {	/* a matrix that is copied */
 	qat_dst y;
 	qat_src x;
 	int64_t n;
@@ -143,8 +153,6 @@ typedef struct qat_cpu_convert {	/* a matrix whose type the kernel does not take
 
 typedef struct qat_cpu_attention {
 	qat_attention_args a;
-	int32_t n_before, n_after;
-	qat_cpu_convert before[6], after[3];
 	qat_cpu_convert append[2];	/* k and v to row 0 of a cache; y.data NULL: none */
 } qat_cpu_attention;
 
@@ -192,6 +200,7 @@ struct qat_cpu_step {
 		qat_cpu_mask mask;
 		qat_cpu_observe observe;
 		qat_gemm_args gemm;
+		qat_cpu_gemms gemms;
 		qat_linear_ce_args linear_ce;
 		qat_cpu_attention attention;
 		qat_norm_args norm;
@@ -222,9 +231,12 @@ int qat_cpu_pack_stored(qat_cpu *cpu, const qat_cpu_site *c, qat_cpu_step *s, ui
 /* step_dense.c */
 extern const qat_cpu_op qat_cpu_matmul, qat_cpu_linear_ce, qat_cpu_linear_ce_grad;
 extern const qat_cpu_op qat_cpu_attention_op, qat_cpu_attention_grad;
+/* c->n: the DEQUANTIZE, nodes[1] .. its products. */
+int qat_cpu_gemms_fuse(const qat_cpu_site *c, const qat_claim *claim, qat_cpu_step *s);
 /* c->n: the forward node. */
 int qat_cpu_linear_ce_fuse(const qat_cpu_site *c, const qat_node *gradient, qat_cpu_step *s);
 /* step_quantized.c */
+void qat_cpu_fill_dequantize(const qat_cpu_site *c, qat_dequantize_args *d);
 extern const qat_cpu_op qat_cpu_quantize_op, qat_cpu_dequantize, qat_cpu_qmatmul;
 extern const qat_cpu_op qat_cpu_mask_op, qat_cpu_observe_op;
 /* step_elementwise.c */
@@ -251,6 +263,14 @@ uint32_t qat_cpu_codes_layout(const qat_cpu *cpu, const qat_graph *g, const qat_
 
 /* Which kernel c->n, a QMATMUL, is by how its weight is stored; SINGLE: as any other. */
 uint32_t qat_cpu_stored_layout(const qat_cpu_site *c);
+
+/* ---- claim_operands.c ---- */
+
+int qat_cpu_swallows_cast(const qat_cpu *cpu, const qat_graph *g, const qat_node *n,
+			  const uint8_t *keep);
+/* 1: *out, which held n alone, is n and the products that read it. */
+int qat_cpu_claim_decoded(const qat_cpu *cpu, const qat_graph *g, const qat_node *n,
+			  const uint8_t *keep, const uint8_t *taken, qat_claim *out);
 
 /* ---- exe.c ---- */
 

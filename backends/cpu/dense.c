@@ -70,6 +70,12 @@ const qat_kernels *qat_dense_kernels(const qat_dense *d)
 	return d->kernels;
 }
 
+int qat_dense_makes_bf16(const qat_dense *d)
+{
+	return d->kernels->gemm_bf16 && d->kernels->gemm_bf16->run &&
+	       d->forced != 1 + QAT_DENSE_ONEDNN;
+}
+
 /* Where oneDNN serves: AVX-512 alone keeps its bits for any number of threads; it wants
  * operands of one type; small products are not worth its call. */
 int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g)
@@ -78,6 +84,9 @@ int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g)
 	 * who computes a row. */
 	const int64_t fixed = g->trans_a ? g->m * g->n : g->n * g->k;
 
+	if (g->k > 0 && qat_dense_makes_bf16(d) &&
+	    (g->bf16 || (g->a.dtype == QAT_BF16 && g->b.dtype == QAT_BF16)))
+		return QAT_DENSE_BF16;
 	if (!d->onednn || g->a.dtype != g->b.dtype || g->k < 1 ||
 	    (g->a.dtype == QAT_F32 && g->y.dtype != QAT_F32))
 		return QAT_DENSE_OWN;
@@ -156,6 +165,9 @@ static int matmul_mixed(qat_dense *d, const qat_gemm_args *g)
 
 int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g)
 {
+	const int choice = qat_dense_choice(d, g);
+	const qat_gemm_kernels *kn = choice == QAT_DENSE_BF16 ? d->kernels->gemm_bf16
+							      : d->kernels->gemm;
 	int rc;
 
 	if (g->m < 1 || g->n < 1)
@@ -167,11 +179,11 @@ int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g)
 		if (qat_dense_choice(d, &same) == QAT_DENSE_ONEDNN)
 			return matmul_mixed(d, g);
 	}
-	if (qat_dense_choice(d, g) == QAT_DENSE_ONEDNN)
+	if (choice == QAT_DENSE_ONEDNN)
 		return qat_onednn_matmul(d->onednn, g);
-	rc = grow(&d->scratch, &d->scratch_bytes, d->kernels->gemm->workspace(g));
+	rc = grow(&d->scratch, &d->scratch_bytes, kn->workspace(g));
 	if (rc)
 		return rc;
-	d->kernels->gemm->run(g, d->scratch);
+	kn->run(g, d->scratch);
 	return QAT_OK;
 }

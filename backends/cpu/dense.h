@@ -14,13 +14,17 @@ int qat_dense_new(qat_dense **out, const qat_kernels *kernels);
 void qat_dense_free(qat_dense *d);
 const qat_kernels *qat_dense_kernels(const qat_dense *d);
 
-enum { QAT_DENSE_OWN = 0, QAT_DENSE_ONEDNN = 1 };
+enum { QAT_DENSE_OWN = 0, QAT_DENSE_ONEDNN = 1, QAT_DENSE_BF16 = 2 };
 
 /* Which one serves this product. QATRUN_CPU_DENSE=own or onednn overrides. */
 int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g);
 
 /* Who serves float products here, and what version of it: words for the user. */
 void qat_dense_describe(const qat_dense *d, char *out, size_t room);
+
+/* Whether products may have operands that are rounded or decoded on the way
+ * (qat_gemm_args.bf16). */
+int qat_dense_makes_bf16(const qat_dense *d);
 
 /* y = op(a) op(b) + bias + addend, see qat_gemm_args. Memory that it needs stays with d. */
 int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g);
@@ -50,11 +54,13 @@ typedef struct qat_linear_ce_args {
 	float *dw;			/* [vocabulary, channels] */
 	const float *dw_addend;		/* NULL: 0; may be dw itself */
 	uint32_t dlogits;		/* type of the operand of the gradient's products */
+	int32_t bf16;			/* 1: x and w are taken as such, see qat_gemm_args */
 	void *workspace;
 } qat_linear_ce_args;
 
 /* dlogits: of the gradient, 0 where there is none. */
-int64_t qat_linear_ce_workspace(int64_t n, int64_t vocabulary, uint32_t dlogits);
+int64_t qat_linear_ce_workspace(const qat_dense *d, int64_t n, int64_t vocabulary,
+				uint32_t dlogits);
 int qat_linear_ce_forward(qat_dense *d, const qat_linear_ce_args *a);
 int qat_linear_ce_grad(qat_dense *d, const qat_linear_ce_args *a);
 /* Both in one sweep, for a g that is known beforehand: the logits are computed once. */

@@ -65,6 +65,31 @@ static int check_claim(const qat_program *p, const qat_claim *c, const qat_bindi
 
 /* ---- compile ---- */
 
+static int run_nothing(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	(void)cpu, (void)s, (void)rt;
+	return QAT_OK;
+}
+
+static int prepare(qat_cpu_site *c, const qat_claim *claim, qat_cpu_step *s)
+{
+	const qat_cpu_op *op = qat_cpu_op_find(c->n->op);
+
+	s->run = op->run;
+	switch (claim->kernel) {
+	case QAT_CPU_NOTHING:
+		s->run = run_nothing;
+		return QAT_OK;
+	case QAT_CPU_GEMMS:
+		c->n = c->g->nodes[claim->nodes[0]];
+		return qat_cpu_gemms_fuse(c, claim, s);
+	case QAT_CPU_LINEAR_CE:
+		return qat_cpu_linear_ce_fuse(c, c->g->nodes[claim->nodes[1]], s);
+	default:
+		return op->prepare(c, s);
+	}
+}
+
 /* done: [values], parameters that were packed already. */
 static int make_step(exe *x, const qat_program *p, int64_t i, const uint8_t *layout,
 		     uint8_t *done)
@@ -72,21 +97,17 @@ static int make_step(exe *x, const qat_program *p, int64_t i, const uint8_t *lay
 	const qat_claim *claim = p->claims[i];
 	const qat_binding *w = &p->workspaces[i];
 	const qat_node *n = p->graph->nodes[claim->at];
-	const qat_cpu_op *op = qat_cpu_op_find(n->op);
-	const qat_cpu_site c = { .cpu = x->cpu, .g = p->graph, .n = n, .bindings = p->bindings,
-				 .workspace = claim->workspace ? qat_cpu_at(w->memory, w->offset, 0)
-							       : NULL,
-				 .layout = layout, .program = p };
+	qat_cpu_site c = { .cpu = x->cpu, .g = p->graph, .n = n, .bindings = p->bindings,
+			   .workspace = claim->workspace ? qat_cpu_at(w->memory, w->offset, 0)
+							 : NULL,
+			   .layout = layout, .program = p };
 	qat_cpu_step *s = &x->steps[i];
 	int rc = check_claim(p, claim, w, layout);
 
 	if (rc)
 		return rc;
 	s->node = claim->at;
-	s->run = op->run;
-	rc = claim->kernel == QAT_CPU_LINEAR_CE
-	   ? qat_cpu_linear_ce_fuse(&c, p->graph->nodes[claim->nodes[1]], s)
-	   : op->prepare(&c, s);
+	rc = prepare(&c, claim, s);
 	if (!rc && s->workspace > claim->workspace)
 		rc = qat_fail(QAT_EABI, "cpu: %s: wants %lld bytes of workspace, claimed %lld",
 			      n->name, (long long)s->workspace, (long long)claim->workspace);

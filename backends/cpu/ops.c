@@ -121,6 +121,8 @@ qat_src qat_cpu_src(const qat_cpu_site *c, int64_t i)
 {
 	const qat_value *v = qat_cpu_in(c, i);
 
+	if (v && c->layout && c->layout[v->id] == QAT_CPU_NOTHING)
+		v = value(c, c->g->nodes[v->node]->in[0]);
 	return qat_src_of(data(c, v), v ? v->dtype : QAT_F32);
 }
 

@@ -5,22 +5,28 @@
 
 /* ---- matmul ---- */
 
-static int prepare_matmul(const qat_cpu_site *c, qat_cpu_step *s)
+static void fill_matmul(const qat_cpu_site *c, qat_gemm_args *gemm)
 {
 	const int ta = c->n->attr.matmul.trans_a != 0, tb = c->n->attr.matmul.trans_b != 0;
 	const qat_value *a = qat_cpu_in(c, 0), *b = qat_cpu_in(c, 1), *add = qat_cpu_in(c, 2);
 	const int64_t n = b->shape[!tb];
 
-	s->u.gemm = (qat_gemm_args){
+	*gemm = (qat_gemm_args){
 		.m = a->shape[ta], .n = n, .k = a->shape[!ta],
 		.a = qat_cpu_src(c, 0), .b = qat_cpu_src(c, 1),
 		.lda = a->shape[1], .ldb = b->shape[1], .trans_a = ta, .trans_b = tb,
 		.y = qat_cpu_dst(c, 0), .ldy = n, .ld_addend = n,
+		.bf16 = a->dtype == QAT_BF16 && b->dtype == QAT_BF16,
 	};
 	if (add && add->rank == 1)
-		s->u.gemm.bias = qat_cpu_in_data(c, 2);
+		gemm->bias = qat_cpu_in_data(c, 2);
 	else
-		s->u.gemm.addend = qat_cpu_in_data(c, 2);
+		gemm->addend = qat_cpu_in_data(c, 2);
+}
+
+static int prepare_matmul(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	fill_matmul(c, &s->u.gemm);
 	return QAT_OK;
 }
 
@@ -28,6 +34,35 @@ static int run_matmul(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
 	(void)rt;
 	return qat_dense_matmul(cpu->dense, &s->u.gemm);
+}
+
+static int run_gemms(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	int rc = QAT_OK;
+
+	(void)rt;
+	for (int64_t i = 0; i < s->u.gemms.n && !rc; i++)
+		rc = qat_dense_matmul(cpu->dense, &s->u.gemms.gemm[i]);
+	return rc;
+}
+
+int qat_cpu_gemms_fuse(const qat_cpu_site *c, const qat_claim *claim, qat_cpu_step *s)
+{
+	qat_cpu_gemms *f = &s->u.gemms;
+	qat_cpu_site m = *c;
+
+	qat_cpu_fill_dequantize(c, &f->codes);
+	f->n = claim->n_nodes - 1;
+	for (int64_t i = 0; i < f->n; i++) {
+		m.n = c->g->nodes[claim->nodes[1 + i]];
+		fill_matmul(&m, &f->gemm[i]);
+		if (m.n->in[0] == c->n->out[0])
+			f->gemm[i].codes_a = &f->codes;
+		else
+			f->gemm[i].codes_b = &f->codes;
+	}
+	s->run = run_gemms;
+	return QAT_OK;
 }
 
 const qat_cpu_op qat_cpu_matmul = { "eef", "e", prepare_matmul, run_matmul, NULL };
@@ -44,9 +79,11 @@ static void fill_linear_ce(const qat_cpu_site *c, qat_cpu_step *s, uint32_t dlog
 		.n = x->shape[0], .channels = x->shape[1], .vocabulary = w->shape[0],
 		.x = qat_cpu_src(c, 0), .w = qat_cpu_src(c, 1), .labels = qat_cpu_in_data(c, 2),
 		.dlogits = dlogits ? dlogits : QAT_F32,
+		.bf16 = x->dtype == QAT_BF16 && w->dtype == QAT_BF16,
 	};
 	a->workspace = qat_cpu_work(c, &s->workspace,
-				    qat_linear_ce_workspace(a->n, a->vocabulary, dlogits));
+				    qat_linear_ce_workspace(c->cpu->dense, a->n, a->vocabulary,
+							    dlogits));
 }
 
 static void fill_forward(const qat_cpu_site *c, qat_linear_ce_args *a)
@@ -114,84 +151,32 @@ const qat_cpu_op qat_cpu_linear_ce = { "eei", "ffi", prepare_linear_ce, run_line
 const qat_cpu_op qat_cpu_linear_ce_grad = { "eeifff", "ef", prepare_linear_ce_grad,
 					    run_linear_ce_grad, NULL };
 
-/* ---- attention ----
- * The kernel takes matrices of one type. Where the graph mixes them, as it does where the
- * result is quantized, all are F32: widening loses nothing. */
+/* ---- attention ---- */
 
-static uint32_t common_type(const qat_cpu_site *c, int64_t n_in, int64_t n_out)
-{
-	for (int64_t i = 0; i < n_in; i++)
-		if (qat_cpu_in(c, i)->dtype != QAT_BF16 && !(n_in == 6 && i == 4))
-			return QAT_F32;
-	for (int64_t i = 0; i < n_out; i++)
-		if (qat_cpu_out(c, i)->dtype != QAT_BF16)
-			return QAT_F32;
-	return QAT_BF16;
-}
-
-static const void *operand(const qat_cpu_site *c, qat_cpu_step *s, int64_t i)
-{
-	qat_cpu_attention *t = &s->u.attention;
-	const qat_value *v = qat_cpu_in(c, i);
-	qat_cpu_convert *w;
-
-	if (v->dtype == t->a.dtype)
-		return qat_cpu_in_data(c, i);
-	w = &t->before[t->n_before++];
-	w->n = qat_value_elements(v);
-	w->x = qat_cpu_src(c, i);
-	w->y = qat_dst_of(qat_cpu_work(c, &s->workspace, w->n * 4), QAT_F32);
-	return w->y.data;
-}
-
-static void *result(const qat_cpu_site *c, qat_cpu_step *s, int64_t i)
-{
-	qat_cpu_attention *t = &s->u.attention;
-	const qat_value *v = qat_cpu_out(c, i);
-	qat_cpu_convert *w;
-	void *data;
-
-	if (v->dtype == t->a.dtype)
-		return qat_cpu_out_data(c, i);
-	w = &t->after[t->n_after++];
-	w->n = qat_value_elements(v);
-	data = qat_cpu_work(c, &s->workspace, w->n * 4);
-	w->x = qat_src_of(data, QAT_F32);
-	w->y = qat_cpu_dst(c, i);
-	return data;
-}
-
-static void fill_heads(const qat_cpu_site *c, qat_cpu_step *s, uint32_t dtype)
+static void fill_heads(const qat_cpu_site *c, qat_attention_args *a)
 {
 	const qat_attr *t = &c->n->attr;
-	qat_attention_args *a = &s->u.attention.a;
 
 	*a = (qat_attention_args){
 		.batch = c->g->batch, .length = c->g->length, .heads = t->attention.heads,
 		.kv_heads = t->attention.kv_heads, .head_dim = t->attention.head_dim,
 		.causal = t->attention.causal, .window = t->attention.window,
-		.scale = t->attention.scale, .dtype = dtype,
+		.scale = t->attention.scale, .q = qat_cpu_src(c, 0), .k = qat_cpu_src(c, 1),
+		.v = qat_cpu_src(c, 2),
 	};
 	a->ldq = a->ldo = qat_cpu_in(c, 0)->shape[1];
 	a->ldk = qat_cpu_in(c, 1)->shape[1];
 	a->ldv = qat_cpu_in(c, 2)->shape[1];
-	a->q = operand(c, s, 0);
-	if (qat_cpu_in(c, 5) && c->n->op == QAT_OP_ATTENTION)
-		return;
-	a->k = operand(c, s, 1);
-	a->v = operand(c, s, 2);
 }
 
 /* k and v are the cache's, into which the new ones go before. */
-static void use_cache(const qat_cpu_site *c, qat_cpu_step *s)
+static void use_cache(const qat_cpu_site *c, qat_cpu_attention *t)
 {
-	qat_cpu_attention *t = &s->u.attention;
 	const qat_value *keys = qat_cpu_in(c, 5);
 
 	t->a.cache_rows = keys->shape[0] / c->g->batch;
-	t->a.cache_dtype = keys->dtype;
-	t->a.k = qat_cpu_in_data(c, 5);
-	t->a.v = qat_cpu_in_data(c, 6);
+	t->a.k = qat_cpu_src(c, 5);
+	t->a.v = qat_cpu_src(c, 6);
 	for (int i = 0; i < 2; i++)
 		t->append[i] = (qat_cpu_convert){
 			.y = qat_dst_of(qat_cpu_in_data(c, 5 + i), keys->dtype),
@@ -203,11 +188,10 @@ static int prepare_attention(const qat_cpu_site *c, qat_cpu_step *s)
 {
 	qat_attention_args *a = &s->u.attention.a;
 
-	a->dtype = common_type(c, 3, 1);
-	fill_heads(c, s, a->dtype);
+	fill_heads(c, a);
 	if (qat_cpu_in(c, 5))
-		use_cache(c, s);
-	a->out = result(c, s, 0);
+		use_cache(c, &s->u.attention);
+	a->out = qat_cpu_dst(c, 0);
 	a->lse = qat_cpu_out_data(c, 1);
 	a->workspace = qat_cpu_work(c, &s->workspace, c->cpu->kernels->attention->workspace(a));
 	return QAT_OK;
@@ -217,23 +201,16 @@ static int prepare_attention_grad(const qat_cpu_site *c, qat_cpu_step *s)
 {
 	qat_attention_args *a = &s->u.attention.a;
 
-	a->dtype = common_type(c, 6, 3);
-	fill_heads(c, s, a->dtype);
-	a->out = (void *)(uintptr_t)operand(c, s, 3);
+	fill_heads(c, a);
+	a->out = qat_dst_of(qat_cpu_in_data(c, 3), qat_cpu_in(c, 3)->dtype);
 	a->lse = qat_cpu_in_data(c, 4);
-	a->dout = operand(c, s, 5);
-	a->dq = result(c, s, 0);
-	a->dk = result(c, s, 1);
-	a->dv = result(c, s, 2);
+	a->dout = qat_cpu_src(c, 5);
+	a->dq = qat_cpu_dst(c, 0);
+	a->dk = qat_cpu_dst(c, 1);
+	a->dv = qat_cpu_dst(c, 2);
 	a->workspace = qat_cpu_work(c, &s->workspace,
 				    c->cpu->kernels->attention->grad_workspace(a));
 	return QAT_OK;
-}
-
-static void convert(const qat_cpu *cpu, const qat_cpu_convert *w, int32_t n)
-{
-	for (int32_t i = 0; i < n; i++)
-		cpu->kernels->quantize->cast(w[i].y, w[i].x, w[i].n);
 }
 
 /* Element i of a float array. */
@@ -269,20 +246,14 @@ static int run_attention(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 
 	if (rc)
 		return rc;
-	convert(cpu, t->before, t->n_before);
 	cpu->kernels->attention->run(&t->a);
-	convert(cpu, t->after, t->n_after);
 	return QAT_OK;
 }
 
 static int run_attention_grad(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
-	const qat_cpu_attention *t = &s->u.attention;
-
 	(void)rt;
-	convert(cpu, t->before, t->n_before);
-	cpu->kernels->attention->grad(&t->a);
-	convert(cpu, t->after, t->n_after);
+	cpu->kernels->attention->grad(&s->u.attention.a);
 	return QAT_OK;
 }
 

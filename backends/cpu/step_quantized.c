@@ -103,15 +103,20 @@ const qat_cpu_op qat_cpu_quantize_op = { "efz", "qfzu", prepare_quantize, run_qu
 
 /* ---- dequantize ---- */
 
-static int prepare_dequantize(const qat_cpu_site *c, qat_cpu_step *s)
+void qat_cpu_fill_dequantize(const qat_cpu_site *c, qat_dequantize_args *d)
 {
 	const qat_value *x = qat_cpu_in(c, 0);
 
-	s->u.dequantize = (qat_dequantize_args){
+	*d = (qat_dequantize_args){
 		.scheme = scheme(c->n, 0), .rows = x->shape[0], .cols = x->shape[1],
 		.codes = qat_cpu_in_data(c, 0), .scale = qat_cpu_in_data(c, 1),
 		.zero = qat_cpu_in_data(c, 2), .y = qat_cpu_dst(c, 0),
 	};
+}
+
+static int prepare_dequantize(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	qat_cpu_fill_dequantize(c, &s->u.dequantize);
 	return QAT_OK;
 }
 

@@ -211,7 +211,7 @@ static int run_cross_entropy_grad(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt
 	const qat_cpu_loss *l = &s->u.loss;
 
 	(void)rt;
-	cpu->kernels->row->cross_entropy_grad(l->d, l->logits, l->vocabulary, l->labels,
+	cpu->kernels->row->cross_entropy_grad(l->d, l->vocabulary, l->logits, l->vocabulary, l->labels,
 					      l->lse_in, l->g, l->n, l->vocabulary);
 	return QAT_OK;
 }

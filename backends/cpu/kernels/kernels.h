@@ -41,6 +41,10 @@ typedef struct qat_gemm_args {
 	int64_t ld_addend;
 	qat_dst y;
 	int64_t ldy;
+	/* Of products of bf16 alone: operands that do not exist as such. Not NULL: codes, to
+	 * be decoded; of type F32: to be rounded. */
+	const struct qat_dequantize_args *codes_a, *codes_b;
+	int32_t bf16;			/* 1: f32 operands are rounded; else f32 products */
 } qat_gemm_args;
 
 typedef struct qat_gemm_kernels {
@@ -142,20 +146,18 @@ typedef struct qat_attention_args {
 	int64_t batch, length, heads, kv_heads, head_dim;
 	int64_t causal, window;		/* as attr.attention */
 	double scale;
-	uint32_t dtype;			/* of all matrices here: F32 or BF16 */
-	const void *q, *k, *v;
+	qat_src q, k, v;
 	int64_t ldq, ldk, ldv;		/* elements per row */
-	void *out;			/* forward: written; gradient: read */
+	qat_dst out;			/* forward: written; gradient: read */
 	int64_t ldo;
 	float *lse;			/* [N, heads]; forward: written; gradient: read */
-	const void *dout;		/* rows of ldo */
-	void *dq, *dk, *dv;		/* rows of ldq, ldk, ldv */
+	qat_src dout;			/* rows of ldo */
+	qat_dst dq, dk, dv;		/* rows of ldq, ldk, ldv */
 	void *workspace;
 	/* Forward alone, k and v being a cache: query t stands at position + t and sees no
 	 * key behind. */
 	int64_t cache_rows;		/* of k and v for each sequence; 0: length, no cache */
 	int64_t position;
-	uint32_t cache_dtype;		/* of k and v */
 } qat_attention_args;
 
 typedef struct qat_attention_kernels {
@@ -221,10 +223,14 @@ typedef struct qat_row_kernels {
 	/* Label -100 (any below 0): nll 0. */
 	void (*cross_entropy)(float *nll, float *lse, int32_t *argmax, const float *logits,
 			      int64_t ld, const int32_t *labels, int64_t n, int64_t v);
-	/* d = g (softmax - onehot); d may be logits itself when F32. */
-	void (*cross_entropy_grad)(qat_dst d, const float *logits, int64_t ld,
+	/* d = g (softmax - onehot); a row of d may start where that of logits does. */
+	void (*cross_entropy_grad)(qat_dst d, int64_t ldd, const float *logits, int64_t ld,
 				   const int32_t *labels, const float *lse, const float *g,
 				   int64_t n, int64_t v);
+	/* Both of them at once. */
+	void (*cross_entropy_fused)(float *nll, float *lse, int32_t *argmax, qat_dst d,
+				    int64_t ldd, const float *logits, int64_t ld,
+				    const int32_t *labels, const float *g, int64_t n, int64_t v);
 	/* Columns first.. first + width - 1 of x [rows, ldx] to y [rows, ldy] at column at. */
 	void (*copy_columns)(qat_dst y, int64_t ldy, int64_t at, qat_src x, int64_t ldx,
 			     int64_t first, int64_t rows, int64_t width);
@@ -243,6 +249,7 @@ typedef struct qat_kernels {
 	const qat_elementwise_kernels *elementwise;
 	const qat_norm_kernels *norm;
 	const qat_row_kernels *row;
+	const qat_gemm_kernels *gemm_bf16;	/* of bf16 operands; run NULL: none */
 } qat_kernels;
 
 /* The best that this machine runs, or what QATRUN_CPU_ISA names if it runs here; NULL

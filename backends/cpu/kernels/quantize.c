@@ -4,8 +4,7 @@
  * grids are branch-free formulas; tables, and blocks that hold NaN or infinity under a
  * given scale, go through numerics.h element by element.
  */
-#include "kernels.h"
-#include "simd.h"
+#include "decode.h"
 
 enum { PIECE = 1024, PARTS = 64 };
 
@@ -482,8 +481,18 @@ static int quantize(const qat_quantize_args *a)
 typedef struct dequant_call {
 	const qat_dequantize_args *d;
 	int64_t block_rows, block_cols, groups;
-	float value[256];		/* of a code, tables only */
 } dequant_call;
+
+static dequant_call dequant_start(const qat_dequantize_args *d)
+{
+	const qat_scheme *s = d->scheme;
+	dequant_call q = { .d = d };
+
+	q.block_rows = s->block_rows ? s->block_rows : max64(d->rows, 1);
+	q.block_cols = s->block_cols ? s->block_cols : max64(d->cols, 1);
+	q.groups = d->cols / q.block_cols;
+	return q;
+}
 
 /* qat_float_value without branches. */
 QAT_INLINE void float_values(const qat_scheme *s, float *restrict y,
@@ -511,8 +520,10 @@ QAT_INLINE void run_values(const dequant_call *q, float *restrict y,
 	const int8_t *restrict k = (const int8_t *)codes;
 
 	if (s->grid == QAT_GRID_TABLE) {
+		const int32_t last = (1 << s->bits) - 1;
+
 		for (int64_t i = 0; i < n; i++)
-			y[i] = scale * q->value[codes[i]];
+			y[i] = scale * s->table[codes[i] & last];
 	} else if (s->grid == QAT_GRID_FLOAT) {
 		float_values(s, y, codes, n, scale);
 	} else if (s->zero == QAT_ZERO_FLOAT) {
@@ -529,38 +540,49 @@ QAT_INLINE void run_values(const dequant_call *q, float *restrict y,
 	}
 }
 
-static void dequantize_row(const dequant_call *q, int64_t r)
+/* n elements of one block, at most PIECE. */
+QAT_INLINE void decode_run(const dequant_call *q, qat_dst y, int64_t to, int64_t at, int64_t n,
+			   int64_t block)
 {
-	const qat_dequantize_args *d = q->d;
 	float buf[PIECE];
 
-	for (int64_t c = 0; c < d->cols;) {
+	run_values(q, buf, (const uint8_t *)q->d->codes + at, n, q->d->scale[block], block);
+	store_floats(y.data, y.dtype, to, buf, n);
+}
+
+/* Columns [c, end) of row r to y, from its element `to` on. */
+static void dequantize_part(const dequant_call *q, qat_dst y, int64_t to, int64_t r, int64_t c,
+			    int64_t end)
+{
+	while (c < end) {
 		const int64_t g = c / q->block_cols, block = r / q->block_rows * q->groups + g;
-		const int64_t n = min64(PIECE, (g + 1) * q->block_cols - c);
-		const uint8_t *codes = (const uint8_t *)d->codes + r * d->cols + c;
+		const int64_t n = min64(min64(PIECE, end - c), (g + 1) * q->block_cols - c);
+		const int64_t at = r * q->d->cols + c;
 
 		if (n == 32)
-			run_values(q, buf, codes, 32, d->scale[block], block);
+			decode_run(q, y, to, at, 32, block);
 		else
-			run_values(q, buf, codes, n, d->scale[block], block);
-		store_floats(d->y.data, d->y.dtype, r * d->cols + c, buf, n);
+			decode_run(q, y, to, at, n, block);
 		c += n;
+		to += n;
 	}
 }
 
 static void dequantize(const qat_dequantize_args *d)
 {
-	const qat_scheme *s = d->scheme;
-	dequant_call q = { .d = d };
+	const dequant_call q = dequant_start(d);
 
-	q.block_rows = s->block_rows ? s->block_rows : max64(d->rows, 1);
-	q.block_cols = s->block_cols ? s->block_cols : max64(d->cols, 1);
-	q.groups = d->cols / q.block_cols;
-	for (int i = 0; s->grid == QAT_GRID_TABLE && i < 1 << s->bits; i++)
-		q.value[i] = s->table[i];
 #pragma omp parallel for schedule(static)
 	for (int64_t r = 0; r < d->rows; r++)
-		dequantize_row(&q, r);
+		dequantize_part(&q, d->y, r * d->cols, r, 0, d->cols);
+}
+
+void QAT_NAME(qat_decode_bf16)(const qat_dequantize_args *d, uint16_t *out, int64_t r, int64_t c,
+			       int64_t n)
+{
+	const dequant_call q = dequant_start(d);
+
+	dequantize_part(&q, qat_dst_of(out, QAT_BF16), 0, r, c, c + n);
 }
 
 /* ---- mask, cast ---- */

@@ -172,42 +172,68 @@ static double sum_exp(const float *restrict x, float shift, int64_t n)
 	return sum;
 }
 
+QAT_INLINE void loss_row(float *nll, float *lse, int32_t *argmax, const float *x, int32_t label,
+			 int64_t v)
+{
+	int32_t best;
+	const float top = largest(x, v, &best);
+
+	*lse = top + (float)log(sum_exp(x, top, v));
+	if (argmax)
+		*argmax = best;
+	*nll = label < 0 ? 0.0f : label >= v ? NAN : *lse - x[label];
+}
+
+/* d may start where x does: it is written behind what has been read. */
+QAT_INLINE void slope_row(qat_dst d, int64_t at, const float *x, int32_t label, float shift,
+			  float g, int64_t v)
+{
+	const float gr = label < 0 ? 0.0f : g;
+	const float hit = label < 0 || label >= v ? 0.0f : gr * (vexp(x[label] - shift) - 1.0f);
+
+	for (int64_t i = 0; i < v; i += PIECE) {
+		const int64_t len = min64(PIECE, v - i), hot = label - i;
+		float out[PIECE];
+
+		for (int64_t j = 0; j < len; j++)
+			out[j] = gr * vexp(x[i + j] - shift);
+		if (label < 0)
+			memset(out, 0, (size_t)len * 4);
+		else if (hot >= 0 && hot < len)
+			out[hot] = hit;
+		store_floats(d.data, d.dtype, at + i, out, len);
+	}
+}
+
 static void cross_entropy(float *nll, float *lse, int32_t *argmax, const float *logits,
 			  int64_t ld, const int32_t *labels, int64_t n, int64_t v)
 {
 #pragma omp parallel for schedule(static)
-	for (int64_t r = 0; r < n; r++) {
-		const float *x = logits + r * ld;
-		int32_t best;
-		const float top = largest(x, v, &best);
-
-		lse[r] = top + (float)log(sum_exp(x, top, v));
-		if (argmax)
-			argmax[r] = best;
-		nll[r] = labels[r] < 0 ? 0.0f : labels[r] >= v ? NAN : lse[r] - x[labels[r]];
-	}
+	for (int64_t r = 0; r < n; r++)
+		loss_row(nll + r, lse + r, argmax ? argmax + r : NULL, logits + r * ld, labels[r],
+			 v);
 }
 
-static void cross_entropy_grad(qat_dst d, const float *logits, int64_t ld, const int32_t *labels,
-			       const float *lse, const float *g, int64_t n, int64_t v)
+static void cross_entropy_grad(qat_dst d, int64_t ldd, const float *logits, int64_t ld,
+			       const int32_t *labels, const float *lse, const float *g, int64_t n,
+			       int64_t v)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < n; r++)
+		slope_row(d, r * ldd, logits + r * ld, labels[r], lse[r], g[r], v);
+}
+
+/* Both, while a row is near. */
+static void cross_entropy_fused(float *nll, float *lse, int32_t *argmax, qat_dst d, int64_t ldd,
+				const float *logits, int64_t ld, const int32_t *labels,
+				const float *g, int64_t n, int64_t v)
 {
 #pragma omp parallel for schedule(static)
 	for (int64_t r = 0; r < n; r++) {
 		const float *x = logits + r * ld;
-		const float gr = labels[r] < 0 ? 0.0f : g[r], shift = lse[r];
 
-		for (int64_t i = 0; i < v; i += PIECE) {
-			const int64_t len = min64(PIECE, v - i), hot = labels[r] - i;
-			float out[PIECE];
-
-			for (int64_t j = 0; j < len; j++)
-				out[j] = gr * vexp(x[i + j] - shift);
-			if (labels[r] < 0)
-				memset(out, 0, (size_t)len * 4);
-			else if (hot >= 0 && hot < len)
-				out[hot] = gr * (vexp(x[labels[r]] - shift) - 1.0f);
-			store_floats(d.data, d.dtype, r * v + i, out, len);
-		}
+		loss_row(nll + r, lse + r, argmax ? argmax + r : NULL, x, labels[r], v);
+		slope_row(d, r * ldd, x, labels[r], lse[r], g[r], v);
 	}
 }
 
@@ -274,6 +300,7 @@ const qat_row_kernels QAT_NAME(qat_row) = {
 	.embedding_grad = embedding_grad,
 	.cross_entropy = cross_entropy,
 	.cross_entropy_grad = cross_entropy_grad,
+	.cross_entropy_fused = cross_entropy_fused,
 	.copy_columns = copy_columns,
 	.reduce_rows_workspace = reduce_rows_workspace,
 	.reduce_rows = reduce_rows,

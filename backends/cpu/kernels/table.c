@@ -6,6 +6,7 @@
 #define QAT_TEXT(x) QAT_TEXT_(x)
 
 extern const qat_gemm_kernels QAT_NAME(qat_gemm);
+extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
 extern const qat_quantize_kernels QAT_NAME(qat_quantize);
 extern const qat_qmm_kernels QAT_NAME(qat_qmm);
 extern const qat_attention_kernels QAT_NAME(qat_attention);
@@ -23,4 +24,5 @@ const qat_kernels QAT_NAME(qat_kernels) = {
 	.elementwise = &QAT_NAME(qat_elementwise),
 	.norm = &QAT_NAME(qat_norm),
 	.row = &QAT_NAME(qat_row),
+	.gemm_bf16 = &QAT_NAME(qat_gemm_bf16),
 };

@@ -1,0 +1,470 @@
+/* gemm_bf16.c - products of bf16 operands, summed in f32 two by two, where the ISA does that
+ * in one instruction and has no tiles; elsewhere the table is empty. Per ISA.
+ *
+ * For some depth of k and ACROSS columns of y the right operand is packed once for all
+ * threads, then some rows of the left one, unless its pairs are neighbours where it is;
+ * blocks of rows of y are what a thread takes. Panels of the right operand are
+ * [k / 2][NR] pairs, those of the left one [k / 2][MR]. Operands that are
+ * f32, or codes, are rounded or decoded while they are packed: they never exist in bf16.
+ * Every element is a chain over ascending pairs of k, whatever stands beside it.
+ */
+#include "decode.h"
+
+#if defined __AVX512BF16__ && !defined __AMX_BF16__
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_max_threads(void) { return 1; }
+static int omp_get_thread_num(void) { return 0; }
+#endif
+
+enum { MR = 8, NV = 3, NR = NV * LANES, PAIR = 4 };
+enum { ACROSS = 32 * NR, DOWN = 128, PIECE = 512, PACK_PAIRS = 16 };
+enum { PACKED_MAX = 4 << 20, DEPTH_MIN = 1536 };	/* bytes of an operand; of k */
+enum { CHUNK = 384 };			/* pairs whose left panel stays in the first cache */
+
+typedef struct product {
+	const qat_gemm_args *g;
+	char *b, *a;			/* packed */
+	float *kept;			/* tiles between two steps of k */
+	float *own;			/* of each thread: tiles between two chunks of k */
+	int64_t down;			/* rows of a block */
+	int64_t j0, cols, panels;	/* of y, now */
+	int64_t i0, rows, span;		/* likewise; span: as many as are packed at once */
+	int64_t p0, depth, pairs;	/* of k, now */
+	int64_t step;			/* the most that depth may be */
+	int32_t direct;			/* the left operand is read in place */
+} product;
+
+/* Where the rows of a tile are, and how far one pair is from the next. */
+typedef struct left {
+	const char *row[MR];
+	int64_t step;
+} left;
+
+/* ---- operands, as rows of bf16 ---- */
+
+typedef struct side {
+	qat_src x;
+	const qat_dequantize_args *codes;
+	int64_t ld;
+	int far;			/* rows lie where they push each other out of the cache */
+} side;
+
+/* Rows that are apart by a multiple of this share few places in the caches. */
+static int in_the_way(int64_t ld)
+{
+	return ld * 2 % 1024 == 0;
+}
+
+/* n elements of row r from column c: in place, or made in buf. */
+static const uint16_t *row_of(const side *s, uint16_t *buf, int64_t r, int64_t c, int64_t n)
+{
+	if (s->codes) {
+		QAT_NAME(qat_decode_bf16)(s->codes, buf, r, c, n);
+		return buf;
+	}
+	if (s->x.dtype == QAT_BF16) {
+		const uint16_t *x = (const uint16_t *)s->x.data + r * s->ld + c;
+
+		return s->far ? memcpy(buf, x, (size_t)n * 2) : x;
+	}
+	store_floats(buf, QAT_BF16, 0, (const float *)s->x.data + r * s->ld + c, n);
+	return buf;
+}
+
+static side left_side(const qat_gemm_args *g)
+{
+	return (side){ g->a, g->codes_a, g->lda, in_the_way(g->lda) };
+}
+
+static side right_side(const qat_gemm_args *g)
+{
+	return (side){ g->b, g->codes_b, g->ldb, in_the_way(g->ldb) };
+}
+
+/* ---- packing ---- */
+
+/* out [width] pairs of rows r and r + 1, columns c.. of which there are n. A row behind
+ * the last one is zero. */
+QAT_INLINE void pair_rows(uint32_t *restrict out, const uint16_t *restrict x,
+			  const uint16_t *restrict y, int64_t n, int64_t width)
+{
+	for (int64_t i = 0; i < n; i++)
+		out[i] = x[i] | (uint32_t)y[i] << 16;
+	for (int64_t i = n; i < width; i++)
+		out[i] = 0;
+}
+
+/* Rows r .. last of the operand, at most 2 PACK_PAIRS, two by two into panels of `width`
+ * columns that are `panel` bytes apart; n columns from c on. */
+QAT_INLINE void spread_rows(char *out, const side *s, int64_t r, int64_t last, int64_t c,
+			    int64_t n, int64_t width, int64_t panel)
+{
+	static const uint16_t zero[PIECE];
+	const int64_t piece = PIECE / width * width, pairs = (last - r) / 2 + 1;
+	uint16_t buf[2 * PACK_PAIRS][PIECE];
+	const uint16_t *x[2 * PACK_PAIRS];
+
+	for (int64_t i = 0; i < n; i += piece) {
+		const int64_t len = min64(piece, n - i);
+
+		for (int64_t k = 0; k < 2 * pairs; k++)
+			x[k] = r + k <= last ? row_of(s, buf[k], r + k, c + i, len) : zero;
+		for (int64_t j = 0; j < len; j += width) {
+			uint32_t *to = (uint32_t *)(void *)(out + (i + j) / width * panel);
+			const int64_t have = min64(width, len - j);
+
+			for (int64_t k = 0; k < pairs; k++, to += width)
+				if (have == width)
+					pair_rows(to, x[2 * k] + j, x[2 * k + 1] + j, width, width);
+				else
+					pair_rows(to, x[2 * k] + j, x[2 * k + 1] + j, have, width);
+		}
+	}
+}
+
+/* Part t of an operand whose rows are of k: PACK_PAIRS pairs of rows. */
+QAT_INLINE void spread_part(const product *w, char *out, const side *s, int64_t t, int64_t c,
+			    int64_t n, int64_t width)
+{
+	const int64_t first = t * PACK_PAIRS, end = min64(w->pairs, first + PACK_PAIRS);
+
+	spread_rows(out + first * width * PAIR, s, w->p0 + 2 * first,
+		    w->p0 + min64(w->depth, 2 * end) - 1, c, n, width, w->pairs * width * PAIR);
+}
+
+/* Columns of 16 x 16 pairs become rows. */
+QAT_INLINE void transpose(__m512i r[16])
+{
+	__m512i t[16];
+
+#pragma GCC unroll 8
+	for (int i = 0; i < 16; i += 2) {
+		t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+		t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < 16; i += 4) {
+		r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+		r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+		r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+		r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++) {
+		t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+		t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+		t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+		t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++) {
+		r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+		r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+		r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+		r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+	}
+}
+
+/* 16 columns of a panel, from as many rows of the operand of which `have` exist: n elements
+ * of k from p on. */
+static void turn_rows(char *out, const side *s, int64_t r, int64_t have, int64_t p, int64_t n)
+{
+	uint16_t buf[16][PIECE];
+	const uint16_t *x[16];
+
+	for (int64_t i = 0; i < 16; i++)
+		x[i] = i < have ? row_of(s, buf[i], r + i, p, n) : NULL;
+	for (int64_t k = 0; k < n; k += 32) {
+		const int64_t len = min64(32, n - k);
+		const __mmask32 part = (__mmask32)(0xffffffffu >> (32 - len));
+		__m512i v[16];
+
+#pragma GCC unroll 16
+		for (int i = 0; i < 16; i++)
+			v[i] = x[i] ? _mm512_maskz_loadu_epi16(part, x[i] + k)
+				    : _mm512_setzero_si512();
+		transpose(v);
+		for (int64_t i = 0; i < (len + 1) / 2; i++)
+			_mm512_storeu_si512(out + (k / 2 + i) * NR * PAIR, v[i]);
+	}
+}
+
+/* Part t of the right operand: some pairs of all panels, or 16 columns. */
+static void pack_right(const product *w, int64_t t)
+{
+	const qat_gemm_args *g = w->g;
+	const side s = right_side(g);
+	const int64_t panel = w->pairs * NR * PAIR;
+
+	if (g->trans_b) {
+		const int64_t j = t * 16, have = max64(0, min64(16, w->cols - j));
+		char *out = w->b + t / NV * panel + t % NV * 16 * PAIR;
+
+		for (int64_t p = 0; p < w->depth; p += PIECE)
+			turn_rows(out + p / 2 * NR * PAIR, &s, w->j0 + j, have, w->p0 + p,
+				  min64(PIECE, w->depth - p));
+		return;
+	}
+	spread_part(w, w->b, &s, t, w->j0, w->cols, NR);
+}
+
+/* Part t of the left operand: some pairs of all tiles, or MR rows of pairs. */
+static void pack_left(const product *w, int64_t t)
+{
+	const qat_gemm_args *g = w->g;
+	const side s = left_side(g);
+	const int64_t row = w->pairs * PAIR;
+	uint16_t buf[PIECE];
+
+	if (g->trans_a) {
+		spread_part(w, w->a, &s, t, w->i0, w->rows, MR);
+		return;
+	}
+	for (int64_t r = t * MR; r < min64(w->rows, (t + 1) * MR); r++) {
+		uint16_t *to = (uint16_t *)(void *)(w->a + r * row);
+
+		for (int64_t p = 0; p < w->depth; p += PIECE) {
+			const int64_t n = min64(PIECE, w->depth - p);
+			const uint16_t *x = row_of(&s, buf, w->i0 + r, w->p0 + p, n);
+
+			memcpy(to + p, x, (size_t)n * 2);
+		}
+		if (w->depth % 2)
+			to[w->depth] = 0;
+	}
+}
+
+static int64_t left_parts(const product *w)
+{
+	if (w->direct)
+		return 0;
+	return w->g->trans_a ? div_up(w->pairs, PACK_PAIRS) : div_up(w->rows, MR);
+}
+
+/* ---- tiles ---- */
+
+QAT_INLINE void tile_run(float *restrict out, const float *from, const left *a, const char *b,
+			 int64_t pairs, int64_t step)
+{
+	vf acc[MR][NV];
+
+#pragma GCC unroll 8
+	for (int i = 0; i < MR; i++)
+#pragma GCC unroll 3
+		for (int j = 0; j < NV; j++)
+			acc[i][j] = from ? vf_load(from + i * NR + j * LANES) : vf_set(0.0f);
+	for (int64_t p = 0; p < pairs; p++, b += NR * PAIR) {
+		__m512bh y[NV];
+
+#pragma GCC unroll 3
+		for (int j = 0; j < NV; j++)
+			y[j] = (__m512bh)_mm512_loadu_si512(b + j * LANES * PAIR);
+#pragma GCC unroll 8
+		for (int i = 0; i < MR; i++) {
+			int32_t pair;
+
+			memcpy(&pair, a->row[i] + p * step, PAIR);
+#pragma GCC unroll 3
+			for (int j = 0; j < NV; j++)
+				acc[i][j] = _mm512_dpbf16_ps(acc[i][j],
+						(__m512bh)_mm512_set1_epi32(pair), y[j]);
+		}
+	}
+#pragma GCC unroll 8
+	for (int i = 0; i < MR; i++)
+#pragma GCC unroll 3
+		for (int j = 0; j < NV; j++)
+			vf_store(out + i * NR + j * LANES, acc[i][j]);
+}
+
+/* n elements of a finished row to y, n being NR as a rule. */
+QAT_INLINE void finish_row(const qat_gemm_args *g, float *restrict t, int64_t i, int64_t j,
+			   int64_t n)
+{
+	if (g->bias)
+		for (int64_t k = 0; k < n; k++)
+			t[k] += g->bias[j + k];
+	if (g->addend) {
+		const float *c = g->addend + i * g->ld_addend + j;
+
+		for (int64_t k = 0; k < n; k++)
+			t[k] += c[k];
+	}
+	store_floats(g->y.data, g->y.dtype, i * g->ldy + j, t, n);
+}
+
+static void finish(const qat_gemm_args *g, float *tile, int64_t i0, int64_t j0)
+{
+	const int64_t rows = min64(MR, g->m - i0), cols = min64(NR, g->n - j0);
+
+	for (int64_t i = 0; i < rows; i++) {
+		if (cols == NR)
+			finish_row(g, tile + i * NR, i0 + i, j0, NR);
+		else
+			finish_row(g, tile + i * NR, i0 + i, j0, cols);
+	}
+}
+
+/* The rows of a tile that starts at row i of y. */
+static left left_of(const product *w, int64_t i)
+{
+	const qat_gemm_args *g = w->g;
+	left a = { .step = PAIR };
+
+	if (g->trans_a) {
+		a.step = MR * PAIR;
+		for (int k = 0; k < MR; k++)
+			a.row[k] = w->a + (i - w->i0) * w->pairs * PAIR + k * PAIR;
+		return a;
+	}
+	for (int k = 0; k < MR; k++) {
+		const int64_t r = min64(i + k, w->i0 + w->rows - 1);
+
+		a.row[k] = w->direct ? (const char *)g->a.data + (r * g->lda + w->p0) * 2
+				     : w->a + (r - w->i0) * w->pairs * PAIR;
+	}
+	return a;
+}
+
+/* Asks for the memory that a tile goes to, long before it does. */
+QAT_INLINE void expect(const qat_gemm_args *g, int64_t i, int64_t j)
+{
+	const int64_t bytes = qat_dtype_bytes(g->y.dtype);
+
+	for (int64_t r = i; r < min64(i + MR, g->m); r++) {
+		const char *y = (const char *)g->y.data + (r * g->ldy + j) * bytes;
+
+		for (int64_t k = 0; k < NR * bytes; k += 64)
+			__builtin_prefetch(y + k, 1);
+		for (int64_t k = 0; g->addend && k < NR; k += 16)
+			__builtin_prefetch(g->addend + r * g->ld_addend + j + k);
+	}
+}
+
+/* Pairs [from, end) of a tile; it waits in `kept`, and goes to y when k is through. */
+static void run_tile(const product *w, float *kept, int64_t i, int64_t panel, int64_t from,
+		     int64_t end)
+{
+	const int first = w->p0 == 0 && !from;
+	const int last = w->p0 + w->depth == w->g->k && end == w->pairs;
+	const char *b = w->b + (panel * w->pairs + from) * NR * PAIR;
+	float tile[MR * NR] __attribute__((aligned(64)));
+	left a = left_of(w, i);
+
+	if (last)
+		expect(w->g, i, w->j0 + panel * NR);
+	for (int k = 0; k < MR; k++)
+		a.row[k] += from * a.step;
+	if (a.step == PAIR)
+		tile_run(last ? tile : kept, first ? NULL : kept, &a, b, end - from, PAIR);
+	else
+		tile_run(last ? tile : kept, first ? NULL : kept, &a, b, end - from, MR * PAIR);
+	if (last)
+		finish(w->g, tile, i, w->j0 + panel * NR);
+}
+
+static void run_block(const product *w, int64_t i0, int64_t rows)
+{
+	const int64_t chunk = div_up(w->pairs, div_up(w->pairs, CHUNK));
+	float *own = w->own + w->down * NR * omp_get_thread_num();
+
+	for (int64_t panel = 0; panel < w->panels; panel++)
+		for (int64_t p = 0; p < w->pairs; p += chunk)
+			for (int64_t i = i0; i < i0 + rows; i += MR) {
+				float *kept = w->step < w->g->k
+					    ? w->kept + (i / MR * w->panels + panel) * MR * NR
+					    : own + (i - i0) * NR;
+
+				run_tile(w, kept, i, panel, p, min64(w->pairs, p + chunk));
+			}
+}
+
+/* All rows of y, for the columns and the depth that are packed. Each thread has a copy of
+ * w for itself. */
+static void run_step(const product *shared)
+{
+#pragma omp parallel
+	{
+		product w = *shared;
+		const int64_t right = w.g->trans_b ? w.panels * NV : div_up(w.pairs, PACK_PAIRS);
+
+#pragma omp for schedule(static) nowait
+		for (int64_t t = 0; t < right; t++)
+			pack_right(&w, t);
+		for (w.i0 = 0; w.i0 < w.g->m; w.i0 += w.span) {
+			w.rows = min64(w.span, w.g->m - w.i0);
+#pragma omp for schedule(static)
+			for (int64_t t = 0; t < left_parts(&w); t++)
+				pack_left(&w, t);
+#pragma omp for schedule(dynamic)
+			for (int64_t i = 0; i < w.rows; i += w.down)
+				run_block(&w, w.i0 + i, min64(w.down, w.rows - i));
+		}
+	}
+}
+
+/* ---- the whole ---- */
+
+static int reads_in_place(const qat_gemm_args *g)
+{
+	return !g->trans_a && !g->codes_a && g->a.dtype == QAT_BF16 && g->k % 2 == 0 &&
+	       !in_the_way(g->lda);
+}
+
+/* k in even steps for which the right operand's columns are not too many bytes. */
+static int64_t depth_of(const qat_gemm_args *g)
+{
+	const int64_t cols = round_up(min64(g->n, ACROSS), NR);
+	const int64_t most = max64(DEPTH_MIN, PACKED_MAX / (2 * cols));
+
+	return round_up(div_up(g->k, div_up(g->k, most)), 2);
+}
+
+static int64_t place(product *w, const qat_gemm_args *g, char *base)
+{
+	const int64_t step = depth_of(g), panels = div_up(min64(g->n, ACROSS), NR);
+	const int64_t threads = omp_get_max_threads(), m = round_up(g->m, MR);
+	const int64_t b = panels * NR * step * 2, own = threads * DOWN * NR * 4;
+	const int64_t kept = step < g->k ? m * panels * NR * 4 : 0;
+
+	*w = (product){ .g = g, .step = step, .direct = reads_in_place(g), .b = base };
+	w->down = min64(DOWN, max64(2 * MR, round_up(div_up(g->m, 4 * threads), MR)));
+	w->span = w->direct ? m : min64(m, round_up(max64(PACKED_MAX / (2 * step), DOWN), DOWN));
+	w->own = (float *)(void *)(base + b);
+	w->kept = (float *)(void *)(base + b + own);
+	w->a = base + b + own + kept;
+	return b + own + kept + (w->direct ? 0 : round_up(w->span * step * 2, 64));
+}
+
+static int64_t workspace(const qat_gemm_args *g)
+{
+	static char nothing[1];
+	product w;
+
+	return place(&w, g, nothing);
+}
+
+static void run(const qat_gemm_args *g, void *room)
+{
+	product w;
+
+	place(&w, g, room);
+	for (w.j0 = 0; w.j0 < g->n; w.j0 += ACROSS) {
+		w.cols = min64(ACROSS, g->n - w.j0);
+		w.panels = div_up(w.cols, NR);
+		for (w.p0 = 0; w.p0 < g->k; w.p0 += w.step) {
+			w.depth = min64(w.step, g->k - w.p0);
+			w.pairs = div_up(w.depth, 2);
+			run_step(&w);
+		}
+	}
+}
+
+extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
+const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { workspace, run };
+#else
+extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
+const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { NULL, NULL };
+#endif
