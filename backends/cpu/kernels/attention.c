@@ -31,6 +31,7 @@ enum { NV = 2, NR = NV * LANES, QUERIES = 32 };
 
 /* Keys that a single query takes at once: their sums do not wait for each other. */
 enum { CHAINS = 8 };
+enum { AHEAD = 8 };
 
 /* What a thread works on. Rows are padded: `wide` channels, `span` keys, both multiples of
  * NR, with zeros. */
@@ -185,8 +186,14 @@ static int64_t key_at(const head *h, int64_t t, int64_t ld)
 	return (h->b * h->rows + t) * ld + h->kv * h->d;
 }
 
-static void load_row(const head *h, float *out, qat_src x, int64_t at)
+/* `next`: where the row starts that comes AHEAD rows later. Rows of a head lie too far from
+ * each other for the processor to see it. */
+static void load_row(const head *h, float *out, qat_src x, int64_t at, int64_t next)
 {
+	const int64_t bytes = qat_dtype_bytes(x.dtype);
+
+	for (int64_t c = 0; c < h->d; c += 64 / bytes)
+		__builtin_prefetch((const char *)x.data + (next + c) * bytes);
 	load_floats(out, x.data, x.dtype, at, h->d);
 	for (int64_t c = h->d; c < h->wide; c++)
 		out[c] = 0.0f;
@@ -195,7 +202,8 @@ static void load_row(const head *h, float *out, qat_src x, int64_t at)
 static void load_keys(const head *h, float *out, qat_src x, int64_t ld)
 {
 	for (int64_t t = 0; t < h->keys; t++)
-		load_row(h, out + t * h->wide, x, key_at(h, t, ld));
+		load_row(h, out + t * h->wide, x, key_at(h, t, ld),
+			 key_at(h, min64(t + AHEAD, h->keys - 1), ld));
 }
 
 /* Queries of the block, and zeros up to whole tiles. */
@@ -204,7 +212,8 @@ static void load_queries(const head *h, float *out, qat_src x, int64_t ld, const
 	const int64_t end = round_up(b->queries, MR);
 
 	for (int64_t q = 0; q < b->queries; q++)
-		load_row(h, out + q * h->wide, x, query_at(h, b->first + q, ld));
+		load_row(h, out + q * h->wide, x, query_at(h, b->first + q, ld),
+			 query_at(h, min64(b->first + q + AHEAD, h->length - 1), ld));
 	for (int64_t i = b->queries * h->wide; i < end * h->wide; i++)
 		out[i] = 0.0f;
 }
@@ -391,20 +400,14 @@ static void attention_run(const qat_attention_args *a)
 
 /* ---- gradient ---- */
 
-/* D = dO . O of query t, whose dO is `dout`. */
-static float row_dot(const head *h, const float *restrict dout, int64_t t)
+/* D = dO . O of a row. */
+static float row_dot(const head *h, const float *restrict dout, const float *restrict out)
 {
-	const qat_attention_args *a = h->a;
 	float lane[LANES] = { 0.0f };
 
-	for (int64_t c = 0; c < h->d; c += LANES) {
-		const int64_t n = min64(LANES, h->d - c);
-		float o[LANES] = { 0.0f };
-
-		load_floats(o, a->out.data, a->out.dtype, query_at(h, t, a->ldo) + c, n);
+	for (int64_t c = 0; c < h->wide; c += LANES)
 		for (int i = 0; i < LANES; i++)
-			lane[i] += dout[c + i] * o[i];
-	}
+			lane[i] += dout[c + i] * out[c + i];
 	for (int i = 1; i < LANES; i++)
 		lane[0] += lane[i];
 	return lane[0];
@@ -427,9 +430,13 @@ static void gradient_block(const head *h, int64_t first)
 	const qat_attention_args *a = h->a;
 	const block b = block_at(h, first);
 	const int64_t end = round_up(b.end, NR);
+	float dot[QUERIES];
 
-	load_queries(h, h->q, a->q, a->ldq, &b);
+	load_queries(h, h->q, qat_src_of(a->out.data, a->out.dtype), a->ldo, &b);
 	load_queries(h, h->dout, a->dout, a->ldo, &b);
+	for (int64_t q = 0; q < b.queries; q++)
+		dot[q] = row_dot(h, h->dout + q * h->wide, h->q + q * h->wide);
+	load_queries(h, h->q, a->q, a->ldq, &b);
 	scores(h, h->p, h->q, h->k_turned, &b);
 	scores(h, h->ds, h->dout, h->v_turned, &b);
 	for (int64_t q = 0; q < b.queries; q++) {
@@ -437,8 +444,7 @@ static void gradient_block(const head *h, int64_t first)
 
 		mask_row(h, h->p + q * h->span, t, b.key, end);
 		slopes(h, h->p + q * h->span, h->ds + q * h->span, b.key, end,
-		       a->lse[(h->b * h->length + t) * a->heads + h->h],
-		       row_dot(h, h->dout + q * h->wide, t));
+		       a->lse[(h->b * h->length + t) * a->heads + h->h], dot[q]);
 	}
 	add_keys(h, h->dk, h->ds, h->q, &b);
 	add_keys(h, h->dv, h->p, h->dout, &b);

@@ -20,7 +20,8 @@ static int omp_get_thread_num(void) { return 0; }
 
 enum { MR = 8, NV = 3, NR = NV * LANES, PAIR = 4 };
 enum { ACROSS = 32 * NR, DOWN = 128, PIECE = 512, PACK_PAIRS = 16 };
-enum { PACKED_MAX = 4 << 20, DEPTH_MIN = 1536 };	/* bytes of an operand; of k */
+enum { PACKED_MAX = 8 << 20, DEPTH_MIN = 1536 };	/* bytes of an operand; of k */
+enum { STREAM_MIN = 1 << 17 };		/* elements */
 enum { CHUNK = 384 };			/* pairs whose left panel stays in the first cache */
 
 typedef struct product {
@@ -34,13 +35,8 @@ typedef struct product {
 	int64_t p0, depth, pairs;	/* of k, now */
 	int64_t step;			/* the most that depth may be */
 	int32_t direct;			/* the left operand is read in place */
+	int32_t stream;			/* y is written past the caches */
 } product;
-
-/* Where the rows of a tile are, and how far one pair is from the next. */
-typedef struct left {
-	const char *row[MR];
-	int64_t step;
-} left;
 
 /* ---- operands, as rows of bf16 ---- */
 
@@ -245,17 +241,17 @@ static int64_t left_parts(const product *w)
 
 /* ---- tiles ---- */
 
-QAT_INLINE void tile_run(float *restrict out, const float *from, const left *a, const char *b,
-			 int64_t pairs, int64_t step)
+/* acc = from (zero where NULL) + the products of `pairs` pairs: pair p of row i is at
+ * a + i * row + p * step. */
+QAT_INLINE void tile_sums(vf acc[MR][NV], const float *from, const char *a, int64_t row,
+			  int64_t step, const char *b, int64_t pairs)
 {
-	vf acc[MR][NV];
-
 #pragma GCC unroll 8
 	for (int i = 0; i < MR; i++)
 #pragma GCC unroll 3
 		for (int j = 0; j < NV; j++)
 			acc[i][j] = from ? vf_load(from + i * NR + j * LANES) : vf_set(0.0f);
-	for (int64_t p = 0; p < pairs; p++, b += NR * PAIR) {
+	for (int64_t p = 0; p < pairs; p++, a += step, b += NR * PAIR) {
 		__m512bh y[NV];
 
 #pragma GCC unroll 3
@@ -265,23 +261,54 @@ QAT_INLINE void tile_run(float *restrict out, const float *from, const left *a, 
 		for (int i = 0; i < MR; i++) {
 			int32_t pair;
 
-			memcpy(&pair, a->row[i] + p * step, PAIR);
+			memcpy(&pair, a + i * row, PAIR);
 #pragma GCC unroll 3
 			for (int j = 0; j < NV; j++)
 				acc[i][j] = _mm512_dpbf16_ps(acc[i][j],
 						(__m512bh)_mm512_set1_epi32(pair), y[j]);
 		}
 	}
+}
+
+/* bf16_of, LANES at once. */
+QAT_INLINE void store_bf16(uint16_t *y, vf v)
+{
+	const __m512i u = (__m512i)v, odd = _mm512_and_si512(_mm512_srli_epi32(u, 16),
+							     _mm512_set1_epi32(1));
+	const __m512i near = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+	const __mmask16 nan = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+	const __m512i r = _mm512_mask_or_epi32(near, nan, u, _mm512_set1_epi32(0x400000));
+
+	_mm256_storeu_si256((__m256i *)(void *)y, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+}
+
+/* A whole tile to its place in y. */
+QAT_INLINE void finish_whole(const qat_gemm_args *g, vf acc[MR][NV], int64_t i0, int64_t j0,
+			     int stream)
+{
 #pragma GCC unroll 8
 	for (int i = 0; i < MR; i++)
 #pragma GCC unroll 3
-		for (int j = 0; j < NV; j++)
-			vf_store(out + i * NR + j * LANES, acc[i][j]);
+		for (int k = 0; k < NV; k++) {
+			const int64_t j = j0 + k * LANES, at = (i0 + i) * g->ldy + j;
+			vf v = acc[i][k];
+
+			if (g->bias)
+				v += vf_load(g->bias + j);
+			if (g->addend)
+				v += vf_load(g->addend + (i0 + i) * g->ld_addend + j);
+			if (stream)
+				_mm512_stream_ps((float *)g->y.data + at, (__m512)v);
+			else if (g->y.dtype == QAT_F32)
+				vf_store((float *)g->y.data + at, v);
+			else
+				store_bf16((uint16_t *)g->y.data + at, v);
+		}
 }
 
-/* n elements of a finished row to y, n being NR as a rule. */
-QAT_INLINE void finish_row(const qat_gemm_args *g, float *restrict t, int64_t i, int64_t j,
-			   int64_t n)
+/* n elements of a finished row to y. */
+static void finish_row(const qat_gemm_args *g, float *restrict t, int64_t i, int64_t j,
+		       int64_t n)
 {
 	if (g->bias)
 		for (int64_t k = 0; k < n; k++)
@@ -295,37 +322,14 @@ QAT_INLINE void finish_row(const qat_gemm_args *g, float *restrict t, int64_t i,
 	store_floats(g->y.data, g->y.dtype, i * g->ldy + j, t, n);
 }
 
-static void finish(const qat_gemm_args *g, float *tile, int64_t i0, int64_t j0)
+/* A tile at the edge of y. */
+static void finish_part(const qat_gemm_args *g, vf acc[MR][NV], int64_t i0, int64_t j0)
 {
-	const int64_t rows = min64(MR, g->m - i0), cols = min64(NR, g->n - j0);
+	float tile[MR][NR] __attribute__((aligned(64)));
 
-	for (int64_t i = 0; i < rows; i++) {
-		if (cols == NR)
-			finish_row(g, tile + i * NR, i0 + i, j0, NR);
-		else
-			finish_row(g, tile + i * NR, i0 + i, j0, cols);
-	}
-}
-
-/* The rows of a tile that starts at row i of y. */
-static left left_of(const product *w, int64_t i)
-{
-	const qat_gemm_args *g = w->g;
-	left a = { .step = PAIR };
-
-	if (g->trans_a) {
-		a.step = MR * PAIR;
-		for (int k = 0; k < MR; k++)
-			a.row[k] = w->a + (i - w->i0) * w->pairs * PAIR + k * PAIR;
-		return a;
-	}
-	for (int k = 0; k < MR; k++) {
-		const int64_t r = min64(i + k, w->i0 + w->rows - 1);
-
-		a.row[k] = w->direct ? (const char *)g->a.data + (r * g->lda + w->p0) * 2
-				     : w->a + (r - w->i0) * w->pairs * PAIR;
-	}
-	return a;
+	memcpy(tile, acc, sizeof tile);
+	for (int64_t i = 0; i < min64(MR, g->m - i0); i++)
+		finish_row(g, tile[i], i0 + i, j0, min64(NR, g->n - j0));
 }
 
 /* Asks for the memory that a tile goes to, long before it does. */
@@ -343,26 +347,58 @@ QAT_INLINE void expect(const qat_gemm_args *g, int64_t i, int64_t j)
 	}
 }
 
+/* Row i of y's left operand, from pair `from` on, and how far the next row is. Rows behind
+ * the last one are copies of it, made in `edge`. */
+static const char *left_of(const product *w, char *edge, int64_t i, int64_t from, int64_t end,
+			   int64_t *row)
+{
+	const qat_gemm_args *g = w->g;
+	const int64_t left = w->i0 + w->rows - i;
+	const char *a;
+
+	if (g->trans_a) {
+		*row = PAIR;
+		return w->a + ((i - w->i0) * w->pairs + from * MR) * PAIR;
+	}
+	*row = w->direct ? g->lda * 2 : w->pairs * PAIR;
+	a = w->direct ? (const char *)g->a.data + w->p0 * 2 + i * *row : w->a + (i - w->i0) * *row;
+	a += from * PAIR;
+	if (left >= MR)
+		return a;
+	for (int64_t k = 0; k < MR; k++)
+		memcpy(edge + k * CHUNK * PAIR, a + min64(k, left - 1) * *row,
+		       (size_t)((end - from) * PAIR));
+	*row = CHUNK * PAIR;
+	return edge;
+}
+
 /* Pairs [from, end) of a tile; it waits in `kept`, and goes to y when k is through. */
 static void run_tile(const product *w, float *kept, int64_t i, int64_t panel, int64_t from,
 		     int64_t end)
 {
-	const int first = w->p0 == 0 && !from;
-	const int last = w->p0 + w->depth == w->g->k && end == w->pairs;
+	const qat_gemm_args *g = w->g;
+	const int64_t j = w->j0 + panel * NR;
+	const int first = w->p0 == 0 && !from, last = w->p0 + w->depth == g->k && end == w->pairs;
 	const char *b = w->b + (panel * w->pairs + from) * NR * PAIR;
-	float tile[MR * NR] __attribute__((aligned(64)));
-	left a = left_of(w, i);
+	char edge[MR * CHUNK * PAIR];
+	int64_t row;
+	const char *a = left_of(w, edge, i, from, end, &row);
+	vf acc[MR][NV];
 
-	if (last)
-		expect(w->g, i, w->j0 + panel * NR);
-	for (int k = 0; k < MR; k++)
-		a.row[k] += from * a.step;
-	if (a.step == PAIR)
-		tile_run(last ? tile : kept, first ? NULL : kept, &a, b, end - from, PAIR);
+	if (last && !w->stream)
+		expect(g, i, j);
+	if (g->trans_a)
+		tile_sums(acc, first ? NULL : kept, a, PAIR, MR * PAIR, b, end - from);
 	else
-		tile_run(last ? tile : kept, first ? NULL : kept, &a, b, end - from, MR * PAIR);
-	if (last)
-		finish(w->g, tile, i, w->j0 + panel * NR);
+		tile_sums(acc, first ? NULL : kept, a, row, PAIR, b, end - from);
+	if (!last)
+		memcpy(kept, acc, sizeof acc);
+	else if (i + MR > g->m || j + NR > g->n)
+		finish_part(g, acc, i, j);
+	else if (w->stream)
+		finish_whole(g, acc, i, j, 1);
+	else
+		finish_whole(g, acc, i, j, 0);
 }
 
 static void run_block(const product *w, int64_t i0, int64_t rows)
@@ -379,6 +415,8 @@ static void run_block(const product *w, int64_t i0, int64_t rows)
 
 				run_tile(w, kept, i, panel, p, min64(w->pairs, p + chunk));
 			}
+	if (w->stream)
+		_mm_sfence();
 }
 
 /* All rows of y, for the columns and the depth that are packed. Each thread has a copy of
@@ -413,6 +451,13 @@ static int reads_in_place(const qat_gemm_args *g)
 	       !in_the_way(g->lda);
 }
 
+/* A large y that is not read here either need not come into the caches first. */
+static int may_stream(const qat_gemm_args *g)
+{
+	return g->y.dtype == QAT_F32 && !g->addend && (uintptr_t)g->y.data % 64 == 0 &&
+	       g->ldy % LANES == 0 && g->m * g->n >= STREAM_MIN;
+}
+
 /* k in even steps for which the right operand's columns are not too many bytes. */
 static int64_t depth_of(const qat_gemm_args *g)
 {
@@ -429,7 +474,8 @@ static int64_t place(product *w, const qat_gemm_args *g, char *base)
 	const int64_t b = panels * NR * step * 2, own = threads * DOWN * NR * 4;
 	const int64_t kept = step < g->k ? m * panels * NR * 4 : 0;
 
-	*w = (product){ .g = g, .step = step, .direct = reads_in_place(g), .b = base };
+	*w = (product){ .g = g, .step = step, .direct = reads_in_place(g), .b = base,
+			.stream = may_stream(g) };
 	w->down = min64(DOWN, max64(2 * MR, round_up(div_up(g->m, 4 * threads), MR)));
 	w->span = w->direct ? m : min64(m, round_up(max64(PACKED_MAX / (2 * step), DOWN), DOWN));
 	w->own = (float *)(void *)(base + b);

@@ -5,7 +5,7 @@
  */
 #include "../dense.h"
 
-enum { LOGITS_MAX = 1 << 24, ROWS_MIN = 16, ROWS_MAX = 1024 };
+enum { LOGITS_MAX = 1 << 25, ROWS_MIN = 16, ROWS_MAX = 1024 };
 
 static int64_t chunk_rows(int64_t n, int64_t vocabulary)
 {
