@@ -79,7 +79,8 @@ static void fill_linear_ce(const qat_cpu_site *c, qat_cpu_step *s, uint32_t dlog
 		.n = x->shape[0], .channels = x->shape[1], .vocabulary = w->shape[0],
 		.x = qat_cpu_src(c, 0), .w = qat_cpu_src(c, 1), .labels = qat_cpu_in_data(c, 2),
 		.dlogits = dlogits ? dlogits : QAT_F32,
-		.bf16 = x->dtype == QAT_BF16 && w->dtype == QAT_BF16,
+		.bf16 = c->g->precision == QAT_BF16 && x->dtype == QAT_BF16 &&
+			w->dtype == QAT_BF16,
 	};
 	a->workspace = qat_cpu_work(c, &s->workspace,
 				    qat_linear_ce_workspace(c->cpu->dense, a->n, a->vocabulary,
