@@ -11,10 +11,13 @@
 
 #include "error.h"
 #include "fetch.h"
+#include "file.h"
 #include "option.h"
 #include "plugin.h"
 #include "profile.h"
 #include "trace.h"
+
+enum { TOKENIZER_MAX = 256 << 20 };	/* bytes of a tokenizer.json */
 
 static int take_native(void *context, const qat_interface *i, const void *vtable)
 {
@@ -158,33 +161,6 @@ int qat_context_state(qat_context *c, const qat_state **out, const char *name)
 
 /* ---- tokenizer ---- */
 
-static int read_file(char **out, int64_t *length, const char *path)
-{
-	FILE *f = fopen(path, "rb");
-	long size = -1;
-	char *text = NULL;
-
-	if (f && !fseek(f, 0, SEEK_END))
-		size = ftell(f);
-	if (size < 0 || size > 256L << 20 || fseek(f, 0, SEEK_SET)) {
-		if (f)
-			fclose(f);
-		return qat_fail(QAT_EIO, "%s: cannot be read as a tokenizer", path);
-	}
-	text = malloc((size_t)size + 1);
-	if (text && fread(text, 1, (size_t)size, f) != (size_t)size) {
-		free(text);
-		text = NULL;
-	}
-	fclose(f);
-	if (!text)
-		return qat_fail(QAT_EIO, "%s: cannot be read", path);
-	text[size] = '\0';
-	*out = text;
-	*length = size;
-	return QAT_OK;
-}
-
 /* The plugin's name from model.type, in lower case; a file without one is "bpe". */
 static int model_type(char name[65], const qat_text *doc, const char *where)
 {
@@ -220,8 +196,10 @@ int qat_context_tokenizer(qat_context *c)
 	where = m->tokenizer_file ? m->tokenizer_file : c->base_path;
 	c->tokenizer_doc = base->docs[QAT_DOC_TOKENIZER];
 	if (m->tokenizer_file) {
-		rc = read_file(&c->tokenizer_json, &c->tokenizer_doc.length, m->tokenizer_file);
-		c->tokenizer_doc.at = c->tokenizer_json;
+		size_t length = 0;
+
+		rc = qat_file_read(&c->tokenizer_json, &length, m->tokenizer_file, TOKENIZER_MAX);
+		c->tokenizer_doc = (qat_text){ .at = c->tokenizer_json, .length = (int64_t)length };
 	}
 	c->tokenizer_name = m->tokenizer ? m->tokenizer
 			  : m->tokenizer_file || c->tokenizer_doc.at ? NULL : base->tokenizer;

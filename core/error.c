@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "utf8.h"
+
 static _Thread_local char message[QAT_MESSAGE_MAX];
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -30,6 +32,7 @@ int qat_vfail(int code, const char *fmt, va_list ap)
 		snprintf(text, sizeof text, "%s", fmt);
 	else if ((size_t)n >= sizeof text)
 		mark_cut(text, sizeof text);
+	qat_utf8_plain(text);		/* names in it may come from any file */
 	memcpy(message, text, sizeof message);
 	return code;
 }

@@ -1,17 +1,18 @@
 /* sealed.c - JSON with its own checksum. */
 #include "sealed.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "error.h"
+#include "file.h"
 #include "hash.h"
 #include "results.h"
 
 #define KEY "checksum"
+
+enum { SEALED_MAX = 64 << 20 };	/* bytes: results of all steps */
 
 /* Over the compact text with sorted keys, so that layout does not matter. */
 static int checksum(char out[17], const json_t *object, const char *path)
@@ -46,19 +47,25 @@ int qat_sealed_read(json_t **out, const char *path)
 	char sum[17], said[17] = "";
 	json_error_t e;
 	json_t *object;
+	char *whole;
 	const char *text;
-	int rc;
+	size_t length;
+	int rc = qat_file_read(&whole, &length, path, SEALED_MAX);
 
-	if (access(path, F_OK))
-		return qat_fail(errno == ENOENT ? QAT_ENOTFOUND : QAT_EIO, "%s: %s", path,
-				strerror(errno));
-	object = json_load_file(path, JSON_REJECT_DUPLICATES, &e);
+	if (rc)
+		return rc;
+	object = json_loadb(whole, length, JSON_REJECT_DUPLICATES, &e);
+	free(whole);
 	text = json_string_value(json_object_get(object, KEY));
 	if (text)
 		snprintf(said, sizeof said, "%s", text);
 	json_object_del(object, KEY);
-	rc = object && text ? checksum(sum, object, path)
-	   : qat_fail(QAT_EFORMAT, "%s: %s", path, object ? "has no checksum" : e.text);
+	if (object && text)
+		rc = checksum(sum, object, path);
+	else if (!object && e.line < 0)
+		rc = qat_fail(QAT_ENOMEM, "%s: out of memory", path);
+	else
+		rc = qat_fail(QAT_EFORMAT, "%s: %s", path, object ? "has no checksum" : e.text);
 	if (!rc && strcmp(sum, said))
 		rc = qat_fail(QAT_EFORMAT, "%s: its checksum is not that of its content", path);
 	if (rc)

@@ -63,8 +63,12 @@ static int open_set(qat_context *c, qat_data *d, const qat_pipeline_item *item,
 	env->length = d->length = d->api->length(item->plugin.self);
 	env->limit = d->api->limit(item->plugin.self);
 	rc = d->api->open(&d->handle, item->plugin.self, env);
-	if (rc)
-		return qat_yaml_fail(item->node, rc, "%s", without_name(qat_error(), item->name));
+	if (rc) {
+		const char *why = env->encode ? NULL : base->tokenizer_error;
+
+		return qat_yaml_fail(item->node, rc, "%s%s%s", without_name(qat_error(), item->name),
+				     why ? ": " : "", why ? why : "");
+	}
 	d->count = d->api->count(d->handle);
 	return QAT_OK;
 }

@@ -7,54 +7,18 @@
 #include <string.h>
 
 #include "error.h"
+#include "utf8.h"
 #include "yaml_internal.h"
-
-/* The length of the UTF-8 character at `s`, 0 if it is none: overlong forms, surrogates
- * and what lies past U+10FFFF are none. */
-static size_t character(const unsigned char *s, size_t left)
-{
-	static const struct { unsigned char first, last, low, high; size_t length; } forms[] = {
-		{ 0x00, 0x7f, 0x00, 0x00, 1 }, { 0xc2, 0xdf, 0x80, 0xbf, 2 },
-		{ 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
-		{ 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-		{ 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 },
-		{ 0xf4, 0xf4, 0x80, 0x8f, 4 },
-	};
-
-	for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
-		size_t n = forms[f].length;
-
-		if (*s < forms[f].first || *s > forms[f].last)
-			continue;
-		if (n > left || (n > 1 && (s[1] < forms[f].low || s[1] > forms[f].high)))
-			return 0;
-		for (size_t i = 2; i < n; i++) {
-			if ((s[i] & 0xc0) != 0x80)
-				return 0;
-		}
-		return n;
-	}
-	return 0;
-}
-
-/* The control characters that YAML does not allow: C0 but tab and line ends, DEL, C1 but
- * the next-line character. */
-static int is_control(const unsigned char *s)
-{
-	if (s[0] == 0xc2)
-		return s[1] < 0xa0 && s[1] != 0x85;
-	return (s[0] < 0x20 && !(s[0] && strchr("\t\n\r", s[0]))) || s[0] == 0x7f;
-}
 
 const char *qat_yaml_bad_byte(const char *text, size_t length)
 {
-	const unsigned char *s = (const unsigned char *)text, *end = s + length;
+	const char *end = text + length;
 	size_t n;
 
-	for (; s < end; s += n) {
-		n = character(s, (size_t)(end - s));
-		if (!n || is_control(s))
-			return (const char *)s;
+	for (; text < end; text += n) {
+		n = qat_utf8_length(text, (size_t)(end - text));
+		if (!n || qat_utf8_control(text))
+			return text;
 	}
 	return NULL;
 }
@@ -66,11 +30,11 @@ int qat_yaml_clean(const char *text)
 
 int qat_yaml_utf8(const char *text)
 {
-	const unsigned char *s = (const unsigned char *)text, *end = s + strlen(text);
+	const char *end = text + strlen(text);
 	size_t n = 1;
 
-	for (; n && s < end; s += n)
-		n = character(s, (size_t)(end - s));
+	for (; n && text < end; text += n)
+		n = qat_utf8_length(text, (size_t)(end - text));
 	return n > 0;
 }
 

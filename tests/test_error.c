@@ -38,6 +38,22 @@ START_TEST(cut_between_characters)
 }
 END_TEST
 
+/* What a file has for a name is shown on a line of a terminal. */
+START_TEST(no_control_characters)
+{
+	static const struct { const char *name, *shown; } table[] = {
+		{ "a\nqat-run: b", "a?qat-run: b" }, { "\033[31m\t\r\177", "?[31m???" },
+		{ "\xc3\xa9\xe2\x82\xac", "\xc3\xa9\xe2\x82\xac" }, { "\xc2\x9b" "1m", "??1m" },
+		{ "\xc2\x85", "??" }, { "\xff\xc3(", "??(" }, { "\xe2\x82", "??" },
+	};
+
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+		qat_fail(QAT_EIO, "%s", table[i].name);
+		ck_assert_str_eq(qat_error(), table[i].shown);
+	}
+}
+END_TEST
+
 static void *other_thread(void *message)
 {
 	if (!*qat_error())
@@ -98,6 +114,7 @@ int main(void)
 
 	tcase_add_test(c, messages);
 	tcase_add_test(c, cut_between_characters);
+	tcase_add_test(c, no_control_characters);
 	tcase_add_test(c, one_message_a_thread);
 	tcase_add_test(c, log_lines);
 	suite_add_tcase(suite, c);
