@@ -151,6 +151,28 @@ static int shape_fits(const qat_param *p, const qat_tensor *t)
 	return 1;
 }
 
+/* "[256, 32]"; of more dimensions than can be, the first. */
+static const char *shape_text(char out[128], int64_t rank, const int64_t *shape)
+{
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (int64_t i = 0; i < rank && i < QAT_MAX_RANK; i++)
+		n += (size_t)snprintf(out + n, 128 - n, "%s%lld", i ? ", " : "[",
+				      (long long)shape[i]);
+	strcpy(out + n, rank ? "]" : "[]");
+	return out;
+}
+
+static int wrong_shape(const qat_state *s, const qat_param_state *p)
+{
+	char has[128], asked[128];
+
+	return qat_fail(QAT_EFORMAT, "%s: tensor %s is %s, but config.json asks for %s", s->path,
+			p->info.hub_name, shape_text(has, p->at.rank, p->at.shape),
+			shape_text(asked, p->info.rank, p->info.shape));
+}
+
 static int find_floats(const qat_state *s, qat_param_state *p)
 {
 	int rc;
@@ -166,11 +188,7 @@ static int find_floats(const qat_state *s, qat_param_state *p)
 				"tensors do not belong together", s->path, p->info.hub_name,
 				p->info.name);
 	if (!rc && !shape_fits(&p->info, &p->at))
-		return qat_fail(QAT_EFORMAT, "%s: tensor %s is [%lld, %lld], but config.json asks "
-				"for [%lld, %lld]", s->path, p->info.hub_name,
-				(long long)p->at.shape[0], (long long)(p->at.rank > 1 ? p->at.shape[1] : 1),
-				(long long)p->info.shape[0],
-				(long long)(p->info.rank > 1 ? p->info.shape[1] : 1));
+		return wrong_shape(s, p);
 	return rc;
 }
 

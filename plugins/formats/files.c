@@ -15,7 +15,7 @@
 /* Larger than any tokenizer.json; what has no bound is mapped, never read. */
 #define TEXT_LIMIT (INT64_C(256) << 20)
 
-enum { TEMP_NAMES = 1000 };
+enum { TEMP_NAMES = 1000, VALUES_LIMIT = 1 << 20 };
 
 /* A descriptor of a regular file and its size. A pipe would block on open or lie about
  * its size. */
@@ -129,11 +129,39 @@ void qat_text_free(qat_text *text)
 	*text = (qat_text){ 0 };
 }
 
+/* Values, about: two bytes of text become a value of a hundred in memory. */
+static int64_t values_of(const char *text, int64_t length)
+{
+	int64_t n = 0;
+	int quoted = 0;
+
+	for (int64_t i = 0; i < length; i++) {
+		if (quoted && text[i] == '\\')
+			i++;
+		else if (text[i] == '"')
+			quoted = !quoted;
+		else if (!quoted)
+			n += text[i] == ',' || text[i] == '[' || text[i] == '{';
+	}
+	return n;
+}
+
+int qat_json_check(const char *text, int64_t length, const char *path)
+{
+	if (values_of(text, length) <= VALUES_LIMIT)
+		return QAT_OK;
+	return qat_fail(QAT_EFORMAT, "%s: JSON of more than %d values: no model has so many", path,
+			VALUES_LIMIT);
+}
+
 int qat_json_load(json_t **out, const char *text, int64_t length, const char *path)
 {
 	json_error_t error;
-	json_t *root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+	json_t *root;
 
+	if (qat_json_check(text, length, path))
+		return QAT_EFORMAT;
+	root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
 	if (!root && error.line < 0)
 		return qat_fail(QAT_ENOMEM, "%s: out of memory", path);
 	if (!root)

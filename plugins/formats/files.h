@@ -21,6 +21,8 @@ void qat_map_let_go(const qat_map *map);
 int qat_text_read(qat_text *out, const char *path);
 void qat_text_free(qat_text *text);
 
+/* Refuses what would take far more memory than the file. */
+int qat_json_check(const char *text, int64_t length, const char *path);
 /* Parse an object or array; the message has path, line and column. */
 int qat_json_load(json_t **out, const char *text, int64_t length, const char *path);
 

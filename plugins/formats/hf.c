@@ -106,6 +106,8 @@ static int docs_read(hf *h)
 			continue;
 		path = qat_path_join(h->folder, qat_hf_docs[i]);
 		rc = path ? qat_text_read(&h->docs[i], path) : QAT_ENOMEM;
+		if (!rc && i != QAT_DOC_TOKENIZER)
+			rc = qat_json_check(h->docs[i].at, h->docs[i].length, path);
 		free(path);
 		if (rc)
 			return rc;

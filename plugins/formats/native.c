@@ -49,6 +49,8 @@ static int docs_read(native *n)
 			continue;
 		path = qat_path_join(n->path, doc_names[i]);
 		rc = path ? qat_text_read(&n->docs[i], path) : QAT_ENOMEM;
+		if (!rc && i != QAT_DOC_TOKENIZER)
+			rc = qat_json_check(n->docs[i].at, n->docs[i].length, path);
 		free(path);
 		if (rc)
 			return rc;
