@@ -25,8 +25,8 @@ enum {
 	QAT_YAML_FILE_MAX   = 4 << 20,	/* bytes of text */
 	QAT_YAML_SCALAR_MAX = 64 << 10,	/* bytes of one string */
 	QAT_YAML_VALUES_MAX = 16 << 20,	/* bytes of all strings that variables made */
-	QAT_YAML_NODES_MAX  = 100000,	/* keys, values and lists, after expansion too */
-	QAT_YAML_KEYS_MAX   = 4096,	/* in one map */
+	QAT_YAML_NODES_MAX  = 20000,	/* keys, values and lists, after expansion too */
+	QAT_YAML_KEYS_MAX   = 1024,	/* in one map */
 	QAT_YAML_DEPTH_MAX  = 64
 };
 
