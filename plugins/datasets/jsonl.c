@@ -16,7 +16,7 @@
 #include <jansson.h>
 #include <qatrun/dataset.h>
 
-enum { NOT_SCORED = -100 };
+enum { NOT_SCORED = -100, LINE_MAX_BYTES = 16 << 20 };
 
 typedef struct jsonl_options {
 	qat_strings files;
@@ -235,6 +235,31 @@ static int add_line(jsonl_set *s, const char *line, size_t n, const jsonl_option
 
 /* ---- files ---- */
 
+/* getline(), but no line grows past all bounds. Bytes of the line, 0 at the end. */
+static int read_line(char **line, size_t *room, size_t *bytes, FILE *f, const place *w)
+{
+	size_t n = 0;
+	int c = 0;
+
+	while (c != '\n' && (c = getc_unlocked(f)) != EOF) {
+		if (n == LINE_MAX_BYTES)
+			return qat_fail(QAT_EFORMAT, AT "a line of more than %d MiB", AT_ARGS(w),
+					LINE_MAX_BYTES >> 20);
+		if (n == *room) {
+			const size_t more = 2 * n + 256;
+			char *p = realloc(*line, more);
+
+			if (!p)
+				return qat_fail(QAT_ENOMEM, AT "out of memory", AT_ARGS(w));
+			*line = p;
+			*room = more;
+		}
+		(*line)[n++] = (char)c;
+	}
+	*bytes = n;
+	return ferror(f) ? qat_fail(QAT_EIO, AT "%s", AT_ARGS(w), strerror(errno)) : QAT_OK;
+}
+
 static int add_file(jsonl_set *s, const char *path, const jsonl_options *o,
 		    const qat_dataset_env *env)
 {
@@ -242,8 +267,7 @@ static int add_file(jsonl_set *s, const char *path, const jsonl_options *o,
 	struct stat st;
 	FILE *f = NULL;
 	char *line = NULL;
-	size_t room = 0;
-	ssize_t n = 0;
+	size_t room = 0, n = 1;
 	int rc = QAT_OK;
 
 	/* Looked at before it is opened: opening a pipe would wait for its writer. */
@@ -252,15 +276,12 @@ static int add_file(jsonl_set *s, const char *path, const jsonl_options *o,
 	f = fopen(path, "rb");
 	if (!f)
 		return qat_fail(QAT_EIO, "data %s: %s: %s", w.set, path, strerror(errno));
-	while (!rc && (!env->limit || s->count < env->limit)) {
-		n = getline(&line, &room, f);
-		if (n < 0)
-			break;
+	while (!rc && n && (!env->limit || s->count < env->limit)) {
 		w.line++;
-		rc = add_line(s, line, (size_t)n, o, env, &w);
+		rc = read_line(&line, &room, &n, f, &w);
+		if (!rc && n)
+			rc = add_line(s, line, n, o, env, &w);
 	}
-	if (!rc && n < 0 && !feof(f))
-		rc = qat_fail(QAT_EIO, AT "%s", AT_ARGS(&w), strerror(errno));
 	free(line);
 	fclose(f);
 	return rc;
