@@ -44,7 +44,7 @@ START_TEST(no_control_characters)
 	static const struct { const char *name, *shown; } table[] = {
 		{ "a\nqat-run: b", "a?qat-run: b" }, { "\033[31m\t\r\177", "?[31m???" },
 		{ "\xc3\xa9\xe2\x82\xac", "\xc3\xa9\xe2\x82\xac" }, { "\xc2\x9b" "1m", "??1m" },
-		{ "\xc2\x85", "??" }, { "\xff\xc3(", "??(" }, { "\xe2\x82", "??" },
+		{ "\xc2\x85", "??" }, { "\xff\xc3x", "??x" }, { "\xe2\x82", "??" },
 	};
 
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What changes nothing: threads and a second run, to the bit; the split of a step into
+# What changes nothing: one to four threads and a second run, to the bit, of weights and
+# of every loss; the split of a step into
 # micro-batches and the batch of an evaluation, but for the order of sums. And the sizes of
 # states under each kind of scheme, against bits counted by hand. And memory_limit: what
 # is computed again to keep to it has the same bits.
@@ -25,6 +26,11 @@ trains() {
 	pass "$dir/p.yaml" "--set=steps[2].batch=$4"
 }
 
+# losses NAME: of each optimizer step and evaluation, as they are written
+losses() {
+	grep -o '"loss":[^,}]*' "$dir/$1/events.jsonl"
+}
+
 # equal_states A B
 equal_states() {
 	for state in control qat; do
@@ -36,15 +42,18 @@ equal_states() {
 			"$(number "$dir/$1/results.json" evaluations $state loss)" \
 			"$(number "$dir/$2/results.json" evaluations $state loss)"
 	done
+	same "$1, $2: losses of all steps" "$(losses "$1")" "$(losses "$2")"
 }
 
 for precision in f32 bf16; do
 	for kind in llama gpt2; do
 		eval "model=\$$kind"
 		trains one-$kind $precision 1 4 1
-		trains two-$kind $precision 2 4 1
+		for threads in 2 3 4; do
+			trains $threads-$kind $precision $threads 4 1
+			equal_states one-$kind $threads-$kind
+		done
 		trains again-$kind $precision 1 4 1
-		equal_states one-$kind two-$kind
 		equal_states one-$kind again-$kind
 	done
 	# micro-batches
