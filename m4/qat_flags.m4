@@ -44,6 +44,16 @@ AC_DEFUN([QAT_FLAGS], [
   AC_SUBST([QAT_HIDDEN])
 ])
 
+# QAT_SEE_THREADS - the sanitizer of threads knows the barriers of clang's OpenMP, by archer,
+# and takes those of gcc's for races.
+AC_DEFUN([QAT_SEE_THREADS], [
+  qat_see_threads=yes
+  AC_COMPILE_IFELSE([AC_LANG_PROGRAM([[#ifndef __clang__
+#error "not clang"
+#endif]], [])], [],
+    [AC_MSG_ERROR([--enable-sanitizers=thread needs clang and its OpenMP (Debian: apt-get install clang libomp-dev): configure with CC=clang])])
+])
+
 # QAT_SANITIZERS - --enable-sanitizers=address,undefined or =thread.
 AC_DEFUN([QAT_SANITIZERS], [
   AC_ARG_ENABLE([sanitizers],
@@ -57,6 +67,7 @@ AC_DEFUN([QAT_SANITIZERS], [
     QAT_CC_ACCEPTS([$qat_san], [],
       [AC_MSG_ERROR([$CC does not take $qat_san])])
     CFLAGS="$CFLAGS $qat_san"
+    AS_CASE([",$enable_sanitizers,"], [*,thread,*], [QAT_SEE_THREADS])
   ])
 
   # Harnesses for clang's fuzzer: all that they link is instrumented.

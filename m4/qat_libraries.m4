@@ -36,6 +36,8 @@ AC_DEFUN([QAT_LIBRARIES], [
   AC_CHECK_HEADER([dnnl.h],
     [AC_CHECK_LIB([dnnl], [dnnl_version], [qat_dnnl=yes DNNL_LIBS=-ldnnl], [qat_dnnl=no])],
     [qat_dnnl=no])
+  # oneDNN brings gcc's OpenMP along, whose barriers the sanitizer of threads cannot see.
+  AS_IF([test "x$qat_see_threads" = xyes], [qat_dnnl=no DNNL_LIBS=])
   AS_IF([test $qat_dnnl = yes], [AC_DEFINE([QAT_HAVE_DNNL], [1], [oneDNN is there])])
   AC_SUBST([DNNL_LIBS])
   AM_CONDITIONAL([HAVE_DNNL], [test $qat_dnnl = yes])
