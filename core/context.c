@@ -15,9 +15,13 @@
 #include "option.h"
 #include "plugin.h"
 #include "profile.h"
+#include "scheme.h"
 #include "trace.h"
 
-enum { TOKENIZER_MAX = 256 << 20 };	/* bytes of a tokenizer.json */
+enum {
+	TOKENIZER_MAX = 256 << 20,	/* bytes of a tokenizer.json */
+	SCHEMES_MAX = 256		/* of a port of a site */
+};
 
 static int take_native(void *context, const qat_interface *i, const void *vtable)
 {
@@ -287,12 +291,19 @@ static int make_set(qat_placement *p, const qat_scheme_set **out, int64_t scheme
 	const qat_quantizer *q = item->plugin.vtable;
 	const int64_t n = q->count ? q->count(item->plugin.self, site) : 1;
 	qat_scheme_set *set = qat_arena_alloc(p->arena, sizeof *set);
-	const qat_scheme **at = n > 0 ? qat_arena_array(p->arena, (size_t)n, sizeof *at) : NULL;
+	const qat_scheme **at;
 
+	if (n < 1 || n > SCHEMES_MAX)
+		return qat_yaml_fail(item->node, QAT_EABI, "%s: quantizer %s has %lld schemes, of 1 "
+				     "to %d", site->name, item->plugin.interface->name, (long long)n,
+				     SCHEMES_MAX);
+	at = qat_arena_array(p->arena, (size_t)n, sizeof *at);
 	if (!set || !at)
-		return qat_fail(QAT_ENOMEM, "%s: no scheme", site->name);
+		return QAT_ENOMEM;
 	for (int64_t i = 0; i < n; i++) {
 		qat_scheme *s = qat_arena_alloc(p->arena, sizeof *s);
+		char text[96];
+		const char *why;
 		int rc;
 
 		if (!s)
@@ -301,6 +312,10 @@ static int make_set(qat_placement *p, const qat_scheme_set **out, int64_t scheme
 		rc = q->scheme(item->plugin.self, site, i, s);
 		if (rc)
 			return qat_yaml_fail(item->node, rc, "%s", qat_error());
+		why = qat_scheme_wrong(text, s);
+		if (why)
+			return qat_yaml_fail(item->node, QAT_EABI, "%s: quantizer %s: %s", site->name,
+					     item->plugin.interface->name, why);
 		s->name = item->plugin.interface->name;
 		at[i] = s;
 	}

@@ -9,29 +9,11 @@
 #include <qatrun/numerics.h>
 
 #include "error.h"
+#include "scheme.h"
 
-/* Integer fields of a scheme, one row each; bounds are what a reader accepts. */
-static const struct field {
-	const char *key;
-	size_t offset;
-	int64_t min, max;
-} fields[] = {
-	{ "grid", offsetof(qat_scheme, grid), 1, 3 },
-	{ "bits", offsetof(qat_scheme, bits), 1, 8 },
-	{ "exponent_bits", offsetof(qat_scheme, ebits), 0, 5 },
-	{ "mantissa_bits", offsetof(qat_scheme, mbits), 0, 5 },
-	{ "emax", offsetof(qat_scheme, emax), -32, 32 },
-	{ "qmin", offsetof(qat_scheme, qmin), -128, 127 },
-	{ "qmax", offsetof(qat_scheme, qmax), -128, 127 },
-	{ "scale_format", offsetof(qat_scheme, scale_format), 1, 10 },
-	{ "scale_rule", offsetof(qat_scheme, scale_rule), 1, 8 },
-	{ "range", offsetof(qat_scheme, range), 0, 2 },
-	{ "zero", offsetof(qat_scheme, zero), 0, 2 },
-	{ "rounding", offsetof(qat_scheme, rounding), 0, 1 },
-	{ "gradient", offsetof(qat_scheme, gradient), 0, 4 },
-};
+enum { N_FIELDS = QAT_SCHEME_FIELDS };
 
-enum { N_FIELDS = sizeof fields / sizeof *fields };
+static const qat_scheme_field *const fields = qat_scheme_fields;
 
 static const char *const ports[QAT_PORTS] = { "weight", "input", "kv" };
 
@@ -177,30 +159,12 @@ static int read_table(const reader *r, qat_scheme *s, const json_t *o)
 	return QAT_OK;
 }
 
-/* Fields that must fit each other. */
 static int check_scheme(const reader *r, const qat_scheme *s)
 {
-	if (s->block_rows < 0 || s->block_cols < 0)
-		return bad(r, "a scheme's block is impossible");
-	if (s->grid == QAT_GRID_FLOAT &&
-	    (s->ebits < 1 || 1 + s->ebits + s->mbits != s->bits ||
-	     !(s->largest > 0.0f && s->largest <= 57344.0f)))
-		return bad(r, "a scheme's float grid is impossible");
-	if (s->scale_format != QAT_F32 && s->scale_format != QAT_BF16 &&
-	    s->scale_format != QAT_F16 && s->scale_format != QAT_E8M0 &&
-	    s->scale_format != QAT_E4M3)
-		return bad(r, "a scheme's scale format is unknown");
-	if (s->grid == QAT_GRID_UNIFORM &&
-	    (s->qmin > 0 || s->qmax < 1 || s->qmax >= 1 << (s->bits - 1) || s->qmin < -(1 << (s->bits - 1))))
-		return bad(r, "a scheme's range does not fit its bits");
-	if (s->scale_rule == QAT_SCALE_TWO_LEVEL &&
-	    (s->grid != QAT_GRID_FLOAT || s->scale_format != QAT_E4M3 || s->second_rows < 0))
-		return bad(r, "a scheme's scales of two levels are impossible");
-	if ((s->scale_rule == QAT_SCALE_ABSMAX || s->scale_rule == QAT_SCALE_SIGNED) &&
-	    !(s->divisor >= (s->scale_rule == QAT_SCALE_SIGNED ? -1e6 : 1e-3) &&
-	      s->divisor <= 1e6 && s->divisor != 0.0))
-		return bad(r, "a scheme's divisor is impossible");
-	return QAT_OK;
+	char text[96];
+	const char *why = qat_scheme_wrong(text, s);
+
+	return why ? bad(r, why) : QAT_OK;
 }
 
 /* Absent where a range is all that was seen. */
