@@ -198,7 +198,9 @@ static int check_plugin(const qat_plugin *p, const char *path)
 	if (p->abi_major != QAT_ABI_MAJOR)
 		return qat_fail(QAT_EABI, "%s: built for plugin interface %u, this is %d", path,
 				p->abi_major, QAT_ABI_MAJOR);
-	if (!p->count || p->count > INTERFACES_MAX || !p->interfaces)
+	if (!p->interfaces)
+		return qat_fail(QAT_EABI, "%s: its list of interfaces is NULL", path);
+	if (!p->count || p->count > INTERFACES_MAX)
 		return qat_fail(QAT_EABI, "%s: offers %u interfaces, of 1 to %d", path, p->count,
 				INTERFACES_MAX);
 	if (!p->name || !p->version || !p->license)
