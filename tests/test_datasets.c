@@ -222,6 +222,29 @@ START_TEST(jsonl_bos)
 }
 END_TEST
 
+/* A line is read whole: what has no end must not take all memory. */
+START_TEST(jsonl_long_line)
+{
+	jsonl_options o = { .files = { files, 1 }, .length = 4 };
+	const size_t n = ((size_t)16 << 20) + 1;
+	char *line = malloc(n);
+	void *set;
+
+	ck_assert_ptr_nonnull(line);
+	memset(line, 'a', n);
+	memcpy(line, "{\"text\": \"", 10);
+	memcpy(line + n - 3, "\"}\n", 3);
+	write_file(0, line, n);
+	ck_assert_int_eq(jsonl_vtable.open(&set, &o, &env), QAT_EFORMAT);
+	ck_says(":1: a line of more than 16 MiB");
+	memcpy(line + n - 4, "\"}\n", 3);
+	write_file(0, line, n - 1);
+	ck_assert_int_eq(jsonl_vtable.open(&set, &o, &env), QAT_OK);
+	jsonl_vtable.close(set);
+	free(line);
+}
+END_TEST
+
 START_TEST(jsonl_refused)
 {
 	static const struct { const char *text; int rc; const char *says; } t[] = {
@@ -269,6 +292,7 @@ int main(void)
 	tcase_add_test(t, jsonl_cut);
 	tcase_add_test(t, jsonl_bos);
 	tcase_add_test(t, jsonl_refused);
+	tcase_add_test(t, jsonl_long_line);
 	suite_add_tcase(suite, t);
 	return host_run(suite);
 }

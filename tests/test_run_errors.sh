@@ -195,6 +195,11 @@ cp -r deep/saved bad
 sed 's/"num_hidden_layers": 2/"num_hidden_layers": 1/' deep/saved/config.json >bad/config.json
 says 2 'bad: 9 tensors that the model does not have, layers.1.[a-z0-9., ]* and so on: config' bad.yaml
 
+# a tokenizer that is a pipe, with nobody at its other end
+mkfifo pipe
+rm -rf out
+says 2 'pipe: not a regular file' ok.yaml --set model.tokenizer=./pipe
+
 # a NaN in one parameter: that parameter is named
 timeout 60 "$run" --quiet ok.yaml --set output=plain --set 'steps=[{task: save, from: base,
   path: saved}]' >/dev/null || fail "base cannot be saved"

@@ -1,4 +1,5 @@
 /* test_safetensors.c - reading and writing safetensors, and native, the folder around it. */
+#include <endian.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,44 @@ START_TEST(refused_length)
 	}
 	kit_fails(qat_st_open(&file, kit_path("none")), QAT_ENOTFOUND, "none");
 	kit_fails(qat_st_open(&file, kit_path("")), QAT_EINVAL, "not a regular file");
+}
+END_TEST
+
+static void put_header(const char *header, size_t n)
+{
+	char *bytes = malloc(8 + n);
+	const uint64_t length = htole64(n);
+
+	ck_assert_ptr_nonnull(bytes);
+	memcpy(bytes, &length, 8);
+	memcpy(bytes + 8, header, n);
+	kit_put("f", bytes, 8 + n);
+	free(bytes);
+}
+
+/* Two bytes each in the file, a hundred each in memory. */
+START_TEST(refused_values)
+{
+	enum { VALUES = 1 << 20 };
+	static const char quoted[] = "{\"__metadata__\":{\"a\":\"";
+	char *header = malloc(3 * VALUES + 64), *at = header;
+	qat_safetensors *file = NULL;
+
+	ck_assert_ptr_nonnull(header);
+	at += sprintf(at, "{\"a\":[");
+	for (int i = 0; i < VALUES; i++)
+		at += sprintf(at, "[],");
+	at += sprintf(at, "0]}");
+	put_header(header, (size_t)(at - header));
+	kit_fails(qat_st_open(&file, kit_path("f")), QAT_EFORMAT, "JSON of more than 1048576 values");
+	/* what is quoted is no value */
+	memset(header, ',', 3 * VALUES);
+	memcpy(header, quoted, sizeof quoted - 1);
+	strcpy(header + 3 * VALUES, "\\\"\"}}");
+	put_header(header, strlen(header));
+	ck_assert_int_eq(qat_st_open(&file, kit_path("f")), QAT_OK);
+	qat_st_close(file);
+	free(header);
 }
 END_TEST
 
@@ -426,6 +465,7 @@ int main(void)
 	tcase_add_test(t, order);
 	tcase_add_loop_test(t, refused, 0, sizeof bad / sizeof *bad);
 	tcase_add_test(t, refused_length);
+	tcase_add_test(t, refused_values);
 	tcase_add_test(t, allowed);
 	tcase_add_test(t, transposed);
 	tcase_add_test(t, state_round_trip);

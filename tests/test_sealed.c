@@ -5,6 +5,8 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "hash.h"
 #include "identity.h"
@@ -105,6 +107,27 @@ START_TEST(sealed)
 }
 END_TEST
 
+/* Neither waited for nor read for ever. */
+START_TEST(sealed_odd_files)
+{
+	json_t *back = NULL;
+
+	ck_assert_int_eq(mkfifo(test_path("pipe"), 0600), 0);
+	ck_assert_int_eq(qat_sealed_read(&back, test_path("pipe")), QAT_EINVAL);
+	ck_assert_ptr_nonnull(strstr(qat_error(), "/pipe: not a regular file"));
+	ck_assert_int_eq(qat_sealed_read(&back, folder), QAT_EINVAL);
+	ck_assert_int_eq(symlink("/dev/zero", test_path("zero")), 0);
+	ck_assert_int_eq(qat_sealed_read(&back, test_path("zero")), QAT_EINVAL);
+	ck_assert_int_eq(symlink("loop", test_path("loop")), 0);
+	ck_assert_int_eq(qat_sealed_read(&back, test_path("loop")), QAT_EIO);
+	test_write("large", "{");
+	ck_assert_int_eq(truncate(test_path("large"), INT64_C(1) << 40), 0);
+	ck_assert_int_eq(qat_sealed_read(&back, test_path("large")), QAT_EFORMAT);
+	ck_assert_ptr_nonnull(strstr(qat_error(), "too many, at most"));
+	ck_assert_ptr_null(back);
+}
+END_TEST
+
 static void differ(const char *then, const char *now, const char *why)
 {
 	ck_assert_int_eq(qat_identity_same(then, now, "it", "mend it"), QAT_EEXIST);
@@ -140,6 +163,7 @@ int main(void)
 	tcase_add_test(t, hash_bits);
 	tcase_add_test(t, hash_known);
 	tcase_add_test(t, sealed);
+	tcase_add_test(t, sealed_odd_files);
 	tcase_add_test(t, differences);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
