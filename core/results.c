@@ -241,6 +241,17 @@ struct qat_events {
 	int lost;
 };
 
+/* Not waited for, as the other end of a pipe would be. */
+static FILE *open_events(const char *path)
+{
+	const int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "a");
+
+	if (fd >= 0 && !f)
+		close(fd);
+	return f;
+}
+
 int qat_events_new(qat_events **out, const char *path)
 {
 	qat_events *e = calloc(1, sizeof *e);
@@ -252,9 +263,10 @@ int qat_events_new(qat_events **out, const char *path)
 		qat_events_free(e);
 		return qat_fail(QAT_ENOMEM, "out of memory");
 	}
-	e->file = fopen(path, "ae");
+	e->file = open_events(path);
 	if (!e->file) {
-		rc = qat_fail(QAT_EIO, "%s: %s", path, strerror(errno));
+		rc = qat_fail(QAT_EIO, "%s: %s", path,
+			      errno == ENXIO ? "a pipe that nobody reads" : strerror(errno));
 		qat_events_free(e);
 		return rc;
 	}

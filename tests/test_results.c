@@ -6,6 +6,7 @@
 #include <math.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "output.h"
@@ -163,6 +164,9 @@ START_TEST(events)
 	fclose(f);
 	qat_events_free(e);
 	ck_assert_int_eq(qat_events_new(&e, test_path("no/events.jsonl")), QAT_EIO);
+	ck_assert_int_eq(mkfifo(test_path("pipe"), 0600), 0);
+	ck_assert_int_eq(qat_events_new(&e, test_path("pipe")), QAT_EIO);
+	ck_assert_ptr_nonnull(strstr(qat_error(), "a pipe that nobody reads"));
 }
 END_TEST
 
