@@ -39,6 +39,13 @@ int qat_option_is(const qat_option *o, const char *key)
 	return 0;
 }
 
+/* What QAT_OPT_BY_ALIAS asks of an option. */
+static int has_alias(const qat_option *o)
+{
+	return o->alias && *o->alias && (o->type == QAT_OPT_BOOL || o->type == QAT_OPT_INT ||
+		o->type == QAT_OPT_SIZE || o->type == QAT_OPT_FLOAT || o->type == QAT_OPT_ENUM);
+}
+
 static int check_default(const qat_option *o)
 {
 	int64_t choices = 0;
@@ -74,6 +81,9 @@ static int check_option(const qat_option *o, uint64_t size, int depth)
 				"know", o->name, o->type);
 	if (o->offset > size || bytes > size - o->offset || o->offset % sizeof(void *))
 		return qat_fail(QAT_EABI, "option \"%s\" lies outside its struct", o->name);
+	if (o->flags & QAT_OPT_BY_ALIAS && !has_alias(o))
+		return qat_fail(QAT_EABI, "option \"%s\" is by its alias, and is no number or "
+				"has none", o->name);
 	if (o->type == QAT_OPT_PLUGIN && !(o->kind < QAT_KINDS && qat_kind_name((uint32_t)o->kind)))
 		return qat_fail(QAT_EABI, "option \"%s\" does not say which kind of plugin",
 				o->name);

@@ -148,6 +148,29 @@ pass "$dir/again.yaml" --set "output=$dir/again" &&
 cmp -s "$dir/chain/saved/model.safetensors" "$dir/again/saved/model.safetensors" ||
 	fail "the record run again saves other bytes"
 
+# a folder for other programs: what follows from other numbers is left out, what they have
+# in an inner table is there, and it is the same model
+{
+	begin shared "{family: llama, init: random, tokenizer: bytes, config: {vocab_size: 256,
+	  hidden_size: 64, intermediate_size: 96, num_hidden_layers: 1, num_attention_heads: 4,
+	  rope_type: llama3, rope_factor: 8, rope_original_positions: 16}}"
+	echo 'steps: [{task: evaluate, of: [base], data: test},
+	  {task: save, from: base, format: hf, path: saved}]'
+} >"$dir/shared.yaml"
+pass "$dir/shared.yaml"
+config=$dir/shared/saved/config.json
+checks=$((checks + 2))
+grep -q -e ': 0,' -e '"rope_factor"' "$config" && fail "config.json: $(grep -e ': 0,' -e rope_ "$config")"
+tr -d ' \n' <"$config" | grep -q '"rope_scaling":{"rope_type":"llama3","factor":8.0,' ||
+	fail "config.json has no rope_scaling"
+{
+	begin opened "{path: $dir/shared/saved, tokenizer: bytes}"
+	echo 'steps: [{task: evaluate, of: [base], data: test}]'
+} >"$dir/opened.yaml"
+pass "$dir/opened.yaml"
+same "loss of the folder" "$(number "$dir/opened/results.json" evaluations base loss)" \
+	"$(number "$dir/shared/results.json" evaluations base loss)"
+
 # --check runs nothing and leaves nothing
 pass --check "$dir/chain.yaml" --set "output=$dir/unmade"
 [ -e "$dir/unmade" ] && fail "--check made an output"

@@ -36,8 +36,9 @@ static const int64_t act_kinds[] = {
 	QAT_ACT_RELU
 };
 
-/* A key of rope_scaling, or as transformers 5 writes it, of rope_parameters. */
-#define ROPE_KEY(key) "rope_parameters." key "|rope_scaling." key
+/* A key of rope_scaling, or as transformers 5 writes it, of rope_parameters. The former is
+ * understood by all. */
+#define ROPE_KEY(key) "rope_scaling." key "|rope_parameters." key
 
 #define SIZE(field, max_, help) \
 	QAT_OPTION(llama_config, QAT_OPT_INT, field, help, .min = 1, .max = (max_), \
@@ -68,21 +69,26 @@ static const qat_option options[] = {
 		   "part of a head that is rotated: only 1 is supported", .def = 1, .min = 0,
 		   .max = 1, .alias = "rope_parameters.partial_rotary_factor"),
 	QAT_OPTION(llama_config, QAT_OPT_ENUM, rope_type, "how rotary frequencies are scaled",
-		   .choices = rope_types, .alias = ROPE_KEY("rope_type") "|" ROPE_KEY("type")),
+		   .choices = rope_types, .flags = QAT_OPT_BY_ALIAS,
+		   .alias = ROPE_KEY("rope_type") "|" ROPE_KEY("type")),
 	QAT_BOOL(llama_config, rope_interleaved, 0,
 		 "pairs are neighbours: only false is supported"),
 	QAT_OPTION(llama_config, QAT_OPT_FLOAT, rope_factor,
 		   "linear, llama3: what frequencies are divided by", .def = 1, .min = 1e-6,
-		   .max = 1e6, .alias = ROPE_KEY("factor")),
+		   .max = 1e6, .alias = ROPE_KEY("factor"),
+		   .flags = QAT_OPT_BY_ALIAS),
 	QAT_OPTION(llama_config, QAT_OPT_FLOAT, rope_low_freq_factor,
 		   "llama3: original length / this is the shortest wave fully scaled", .def = 1,
-		   .min = 1e-6, .max = 1e6, .alias = ROPE_KEY("low_freq_factor")),
+		   .min = 1e-6, .max = 1e6, .alias = ROPE_KEY("low_freq_factor"),
+		   .flags = QAT_OPT_BY_ALIAS),
 	QAT_OPTION(llama_config, QAT_OPT_FLOAT, rope_high_freq_factor,
 		   "llama3: original length / this is the longest wave left alone", .def = 4,
-		   .min = 1e-6, .max = 1e6, .alias = ROPE_KEY("high_freq_factor")),
+		   .min = 1e-6, .max = 1e6, .alias = ROPE_KEY("high_freq_factor"),
+		   .flags = QAT_OPT_BY_ALIAS),
 	QAT_OPTION(llama_config, QAT_OPT_INT, rope_original_positions,
 		   "llama3: longest sequence before scaling, tokens", .def = 8192, .min = 1,
-		   .max = INT32_MAX, .alias = ROPE_KEY("original_max_position_embeddings")),
+		   .max = INT32_MAX, .alias = ROPE_KEY("original_max_position_embeddings"),
+		   .flags = QAT_OPT_BY_ALIAS),
 	QAT_OPTION(llama_config, QAT_OPT_FLOATS, rope_freqs,
 		   "divisors of the frequencies, head_dim / 2 of them, in place of rope_type",
 		   .min = 1e-6, .max = 1e6),

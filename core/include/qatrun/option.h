@@ -40,8 +40,10 @@ enum {
 enum {
 	QAT_OPT_REQUIRED = 1,
 	QAT_OPT_HIDDEN   = 2,	/* accepted, not shown by --help */
-	QAT_OPT_NEUTRAL  = 4	/* changes no result: --resume does not ask whether it is as it
+	QAT_OPT_NEUTRAL  = 4,	/* changes no result: --resume does not ask whether it is as it
 				 * was. Of a table: all of it */
+	QAT_OPT_BY_ALIAS = 8	/* of a model: its files have it as the first alias says, and
+				 * only where one of these options is not at its default */
 };
 
 typedef struct qat_ints    { const int64_t *at; int64_t count; } qat_ints;
