@@ -32,17 +32,32 @@ static int check_complaints(const vk_device *d)
 			d->instance->complaints, d->instance->complaint);
 }
 
+/*
+ * Also of a lost device: what was submitted before may still run and write, so the wait comes
+ * before any memory is freed. It ends in finite time whatever happened to the device (the
+ * Vulkan specification, "Lost Device").
+ */
+static void settle(vk_device *d)
+{
+	if (d->busy)
+		d->f->DeviceWaitIdle(d->handle);
+	d->busy = 0;
+}
+
 int qat_vk_wait(vk_device *d)
 {
-	VkResult r;
+	VkResult r = VK_ERROR_DEVICE_LOST;
 
-	if (d->lost)
-		return qat_vk_fail(d, VK_ERROR_DEVICE_LOST, "wait");
-	if (!d->busy)
+	if (!d->lost && !d->busy)
 		return QAT_OK;
-	r = d->f->QueueWaitIdle(d->queue);
+	if (!d->lost)
+		r = d->f->QueueWaitIdle(d->queue);
+	if (r) {
+		settle(d);
+		return qat_vk_fail(d, r, "wait");
+	}
 	d->busy = 0;
-	return r ? qat_vk_fail(d, r, "wait") : check_complaints(d);
+	return check_complaints(d);
 }
 
 int qat_vk_sync(void *device)
