@@ -303,7 +303,9 @@ int main(void)
 		return 77;
 	}
 	tcase_set_timeout(c, 900);
+	tcase_add_checked_fixture(c, NULL, kit_leaks);
 	tcase_set_timeout(again, 900);
+	tcase_add_checked_fixture(again, NULL, kit_leaks);
 	tcase_add_loop_test(c, models, 0, n_backends * SETUPS);
 	if (is_there("cpu"))
 		tcase_add_loop_test(again, replay, 0, n_backends * SETUPS);

@@ -341,7 +341,9 @@ int main(void)
 		return 77;
 	}
 	tcase_set_timeout(c, 1800);
+	tcase_add_checked_fixture(c, NULL, kit_leaks);
 	tcase_set_timeout(k, 1800);
+	tcase_add_checked_fixture(k, NULL, kit_leaks);
 	tcase_add_loop_test(c, ops, 0, n_backends);
 	tcase_add_loop_test(k, codes, 0, n_backends);
 	suite_add_tcase(s, c);

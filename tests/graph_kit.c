@@ -5,6 +5,10 @@
 #include <math.h>
 #include <stdio.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include "error.h"
 
 /* ---- plugins ---- */
@@ -84,6 +88,16 @@ __attribute__((constructor)) static void keep_drivers(void)
 {
 	dlopen("libvulkan_lvp.so", RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
 	dlopen("libVkLayer_khronos_validation.so", RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
+}
+
+/* Once checked, the process is not checked again when it ends. */
+void kit_leaks(void)
+{
+	__lsan_do_leak_check();
+}
+#else
+void kit_leaks(void)
+{
 }
 #endif
 

@@ -33,6 +33,11 @@ int kit_open(qat_device *out, const char *backend, int64_t threads);
  * in which all cases take too long, only one in n is. */
 int kit_chosen(int64_t number);
 
+/* Looks for leaks in builds that can, as the last thing a test case does (a checked fixture's
+ * teardown; its devices are closed). Not left to the end of the process: a driver's threads
+ * end there, and the leak checker now and then dies of a thread that does. */
+void kit_leaks(void);
+
 /* ---- numbers ---- */
 
 enum {

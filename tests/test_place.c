@@ -515,6 +515,7 @@ int main(void)
 	setenv("OMP_WAIT_POLICY", "passive", 0);
 	make_folder();
 	tcase_set_timeout(c, 200);
+	tcase_add_checked_fixture(c, NULL, kit_leaks);
 	tcase_add_loop_test(c, random_splits, 0, FORMS);
 	tcase_add_loop_test(c, exact_on_cpu, 0, FORMS);
 	tcase_add_loop_test(c, close_on_cpu, 1, QAT_OP_COUNT);

@@ -182,6 +182,7 @@ int main(void)
 	}
 	qat_device_close(&device);
 	tcase_set_timeout(c, 300);
+	tcase_add_checked_fixture(c, NULL, kit_leaks);
 	tcase_add_loop_test(c, pieces, 0, 2);
 	tcase_add_loop_test(c, state_is_zero, 0, 2);
 	tcase_add_loop_test(c, refusals, 0, 2);
