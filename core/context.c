@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
+#include <qatrun/json.h>
 #include <qatrun/quantizer.h>
 
 #include "error.h"
@@ -37,14 +37,14 @@ static int take_native(void *context, const qat_interface *i, const void *vtable
 static int set_fallback(qat_context *c)
 {
 	const qat_pipeline_device *p = &c->p->device;
-	const qat_interface *i = qat_backend_flagged(QAT_IS_DEFAULT);
+	const qat_interface *i;
 	qat_option_env env = { .arena = c->arena, .folder = c->p->folder };
 	qat_instance backend;
-	int rc;
+	int rc = qat_backend_flagged(&i, QAT_IS_DEFAULT);
 
 	c->device.strict = p->fallback == QAT_FALLBACK_ERROR;
-	if (!i || i == p->backend.interface)
-		return QAT_OK;
+	if (rc || !i || i == p->backend.interface)
+		return rc;
 	rc = qat_instance_default(&backend, QAT_KIND_BACKEND, i->name, &env);
 	if (rc)
 		return rc;
@@ -55,11 +55,13 @@ static int set_fallback(qat_context *c)
 
 static int start_trace(qat_context *c)
 {
-	const qat_interface *i = qat_backend_flagged(QAT_IS_REFERENCE);
+	const qat_interface *i;
 	qat_option_env env = { .arena = c->arena, .folder = c->p->folder };
 	qat_instance backend;
-	int rc;
+	int rc = qat_backend_flagged(&i, QAT_IS_REFERENCE);
 
+	if (rc)
+		return rc;
 	if (!i)
 		return qat_fail(QAT_ENOTFOUND, "--trace: no backend is here to judge by");
 	if (i == c->p->device.backend.interface)
@@ -169,12 +171,15 @@ int qat_context_state(qat_context *c, const qat_state **out, const char *name)
 static int model_type(char name[65], const qat_text *doc, const char *where)
 {
 	json_error_t e;
-	json_t *root = json_loadb(doc->at, (size_t)doc->length, 0, &e);
+	json_t *root;
+	const int rc = qat_json_parse(&root, &e, doc->at, doc->length, 0);
 	const char *type = json_string_value(json_object_get(json_object_get(root, "model"),
 							     "type"));
 
-	if (!root)
-		return qat_fail(QAT_EFORMAT, "%s: tokenizer.json:%d: %s", where, e.line, e.text);
+	if (rc == QAT_ENOMEM)
+		return qat_fail(rc, "%s: tokenizer.json: out of memory", where);
+	if (rc)
+		return qat_fail(rc, "%s: tokenizer.json:%d: %s", where, e.line, e.text);
 	snprintf(name, 65, "%s", type ? type : "BPE");
 	for (char *p = name; *p; p++)
 		*p = (char)tolower((unsigned char)*p);

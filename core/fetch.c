@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include <jansson.h>
+#include <qatrun/json.h>
 
 #include "kinds.h"
 #include "option.h"
@@ -63,13 +63,16 @@ static int look(void *context, const char *folder)
 	qat_arena *arena = context;
 	const char *path = qat_arena_format(arena, "%s/config.json", folder);
 	json_error_t e;
-	json_t *config = path ? json_load_file(path, 0, &e) : NULL;
+	json_t *config;
 	int rc;
 
 	if (!path)
 		return QAT_ENOMEM;
-	if (!config)
-		return qat_fail(QAT_EFORMAT, "%s:%d: %s", path, e.line, e.text);
+	rc = qat_json_parse_file(&config, &e, path, 0);
+	if (rc == QAT_ENOMEM)
+		return qat_fail(rc, "%s: out of memory", path);
+	if (rc)
+		return qat_fail(rc, "%s:%d: %s", path, e.line, e.text);
 	rc = check_config(config, path, arena);
 	json_decref(config);
 	return rc;

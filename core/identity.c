@@ -42,7 +42,9 @@ static int hash_file(uint64_t *out, const char *path)
 	qat_hash_begin(&h);
 	while (f && block && (n = fread(block, 1, BLOCK, f)))
 		qat_hash_add(&h, block, (int64_t)n);
-	if (!f || !block || ferror(f))
+	if (!block)
+		rc = qat_fail(QAT_ENOMEM, "%s: out of memory", path);
+	else if (!f || ferror(f))
 		rc = qat_fail(QAT_EIO, "%s: cannot be read", path);
 	if (f)
 		fclose(f);

@@ -117,8 +117,8 @@ int64_t qat_pipeline_data_index(const qat_pipeline *p, const char *name);
 int64_t qat_pipeline_scheme_index(const qat_pipeline *p, const char *name);
 const qat_sites *qat_pipeline_sites_find(const qat_pipeline *p, const char *name);
 
-/* The first backend with that flag (QAT_IS_*) that has a device here; NULL: none. */
-const qat_interface *qat_backend_flagged(uint64_t flag);
+/* The first backend with that flag (QAT_IS_*) that has a device here; *out NULL: none. */
+int qat_backend_flagged(const qat_interface **out, uint64_t flag);
 
 /* Letters, digits, '.', '_' and '-', not '.' or '-' at first, at most QAT_NAME_MAX: safe
  * as the name of a file. */

@@ -228,12 +228,13 @@ static int choose(void *context, const qat_interface *i, const void *vtable)
 	return 1;
 }
 
-const qat_interface *qat_backend_flagged(uint64_t flag)
+int qat_backend_flagged(const qat_interface **out, uint64_t flag)
 {
 	struct choice c = { .flag = flag };
+	const int rc = qat_plugin_each(QAT_KIND_BACKEND, choose, &c);
 
-	qat_plugin_each(QAT_KIND_BACKEND, choose, &c);
-	return c.interface;
+	*out = c.interface;
+	return rc < 0 ? rc : QAT_OK;
 }
 
 /* The backend that the file names, or the one that says it is the default. */
@@ -243,11 +244,15 @@ static int set_backend(qat_pipeline *p, const qat_yaml_node *node)
 	qat_option_source source = { .map = node, .other = device_keys };
 	const qat_yaml_node *named = qat_yaml_get(node, "backend"), *at = named;
 	const qat_interface *chosen;
+	int rc;
 
 	if (named && named->type == QAT_YAML_NULL)
 		named = NULL;
 	if (!named) {
-		chosen = qat_backend_flagged(QAT_IS_DEFAULT);
+		rc = qat_backend_flagged(&chosen, QAT_IS_DEFAULT);
+		if (rc)
+			return qat_yaml_fail(node ? node : qat_yaml_root(p->doc), rc, "the default "
+					     "backend: %s", qat_error());
 		if (!chosen)
 			return qat_yaml_fail(node ? node : qat_yaml_root(p->doc), QAT_ENOTFOUND,
 					     "no backend is here to be the default: qat-run "

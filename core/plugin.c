@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "hint.h"
@@ -98,29 +99,47 @@ static int check_symbol(const void *symbol, const char *path)
 	return QAT_OK;
 }
 
+/* Whether it was the file's fault: dlopen leaves no errno, and says of a segment neither
+ * that memory was short nor that its folder may hold no programs. */
+static int not_opened(const char *path, const char *why)
+{
+	struct statvfs folder;
+
+	if (!why)
+		return qat_fail(QAT_EABI, "%s: cannot be opened", path);
+	if (strstr(why, strerror(ENOMEM)) || strstr(why, "out of memory"))
+		return qat_fail(QAT_ENOMEM, "%s: %s", path, why);
+	if (strstr(why, "failed to map segment") && !statvfs(path, &folder))
+		return folder.f_flag & ST_NOEXEC
+			? qat_fail(QAT_EABI, "%s: %s: it lies where programs may not run (noexec)",
+				   path, why)
+			: qat_fail(QAT_ENOMEM, "%s: out of memory: %s", path, why);
+	return qat_fail(QAT_EABI, "%s: %s", path, why);
+}
+
 static int load(struct qat_module *m, const char *path)
 {
 	const qat_plugin *p;
-	const char *why;
 	void *handle;
 	int rc = qat_elf_check(path);
 
 	if (rc)
 		return rc;
 	handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (!handle) {
-		why = dlerror();
-		return qat_fail(QAT_EABI, "%s: %s", path, why ? why : "cannot be opened");
-	}
+	if (!handle)
+		return not_opened(path, dlerror());
 	p = dlsym(handle, "qat_plugin_v1");
 	if (!p)
 		return qat_fail(QAT_EABI, "%s: no plugin: it does not export qat_plugin_v1", path);
 	rc = check_symbol(p, path);
 	if (!rc)
 		rc = qat_module_describe(m, p, path);
-	if (!rc && p->init && p->init(&qat_host_table) < 0)
-		rc = qat_fail(QAT_EABI, "%s: its init failed: %s", path, qat_error());
-	return rc;
+	if (rc || !p->init)
+		return rc;
+	rc = p->init(&qat_host_table);
+	return rc < 0 ? qat_fail(rc == QAT_ENOMEM ? rc : QAT_EABI, "%s: its init failed: %s", path,
+				 qat_error())
+		      : QAT_OK;
 }
 
 /* Keeps the outcome, so that no file is opened twice. */

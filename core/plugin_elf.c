@@ -73,10 +73,16 @@ static int check_folders(const char *absolute, const char *path)
 /* Where the search found it, and where it lies if that was a link. */
 static int check_place(const char *path)
 {
-	char *real = *path == '/' ? realpath(path, NULL) : NULL;
 	int rc = *path == '/' ? check_folders(path, path) : QAT_OK;
+	char *real;
 
-	if (!rc && real && strcmp(real, path))
+	if (rc || *path != '/')
+		return rc;
+	real = realpath(path, NULL);
+	if (!real)
+		return qat_fail(errno == ENOMEM ? QAT_ENOMEM : QAT_EIO, "%s: %s", path,
+				strerror(errno));
+	if (strcmp(real, path))
 		rc = check_folders(real, path);
 	free(real);
 	return rc;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <qatrun/json.h>
+
 #include "error.h"
 #include "file.h"
 #include "hash.h"
@@ -42,30 +44,37 @@ int qat_sealed_write(const char *path, json_t *object)
 	return rc;
 }
 
-int qat_sealed_read(json_t **out, const char *path)
+static int read_object(json_t **out, const char *path)
 {
-	char sum[17], said[17] = "";
 	json_error_t e;
-	json_t *object;
 	char *whole;
-	const char *text;
 	size_t length;
 	int rc = qat_file_read(&whole, &length, path, SEALED_MAX);
 
 	if (rc)
 		return rc;
-	object = json_loadb(whole, length, JSON_REJECT_DUPLICATES, &e);
+	rc = qat_json_parse(out, &e, whole, (int64_t)length, JSON_REJECT_DUPLICATES);
 	free(whole);
+	return rc ? qat_fail(rc, "%s: %s", path, rc == QAT_ENOMEM ? "out of memory" : e.text)
+		  : QAT_OK;
+}
+
+int qat_sealed_read(json_t **out, const char *path)
+{
+	char sum[17], said[17] = "";
+	json_t *object;
+	const char *text;
+	int rc = read_object(&object, path);
+
+	if (rc)
+		return rc;
 	text = json_string_value(json_object_get(object, KEY));
 	if (text)
 		snprintf(said, sizeof said, "%s", text);
+	rc = text ? QAT_OK : qat_fail(QAT_EFORMAT, "%s: has no checksum", path);
 	json_object_del(object, KEY);
-	if (object && text)
+	if (!rc)
 		rc = checksum(sum, object, path);
-	else if (!object && e.line < 0)
-		rc = qat_fail(QAT_ENOMEM, "%s: out of memory", path);
-	else
-		rc = qat_fail(QAT_EFORMAT, "%s: %s", path, object ? "has no checksum" : e.text);
 	if (!rc && strcmp(sum, said))
 		rc = qat_fail(QAT_EFORMAT, "%s: its checksum is not that of its content", path);
 	if (rc)

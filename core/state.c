@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include <jansson.h>
+#include <qatrun/json.h>
 #include <qatrun/numerics.h>
 
 #include "error.h"
@@ -222,14 +222,13 @@ static int read_config(qat_state *s, const char *family)
 {
 	const qat_option_env env = { .arena = s->arena, .folder = "/" };
 	const qat_text *doc = &s->docs[QAT_DOC_CONFIG];
-	json_error_t e;
-	json_t *config = doc->at ? json_loadb(doc->at, (size_t)doc->length, 0, &e) : NULL;
-	int rc;
+	json_error_t e = { .text = "there is none" };
+	json_t *config = NULL;
+	int rc = doc->at ? qat_json_parse(&config, &e, doc->at, doc->length, 0) : QAT_EFORMAT;
 
-	if (!config)
-		return doc->at && e.line < 0 ? qat_fail(QAT_ENOMEM, "%s: out of memory", s->path)
-		     : qat_fail(QAT_EFORMAT, "%s: config.json: %s", s->path,
-				doc->at ? e.text : "there is none");
+	if (rc)
+		return qat_fail(rc, "%s: config.json: %s", s->path,
+				rc == QAT_ENOMEM ? "out of memory" : e.text);
 	if (!family)
 		family = json_string_value(json_object_get(config, "model_type"));
 	if (!family || !qat_plugin_name_valid(family)) {

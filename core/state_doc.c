@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
+#include <qatrun/json.h>
 #include <qatrun/numerics.h>
 
 #include "error.h"
@@ -335,14 +335,14 @@ int qat_state_doc_read(qat_state_doc *out, const char *text, int64_t length, con
 {
 	reader r = { .where = where, .arena = arena };
 	json_error_t e;
-	json_t *root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &e);
-	int rc;
+	json_t *root;
+	int rc = qat_json_parse(&root, &e, text, length, JSON_REJECT_DUPLICATES);
 
 	memset(out, 0, sizeof *out);
-	if (!root)
-		return e.line < 0 ? qat_fail(QAT_ENOMEM, "%s: out of memory", where)
-				  : qat_fail(QAT_EFORMAT, "%s: state document: line %d: %s", where,
-					     e.line, e.text);
+	if (rc == QAT_ENOMEM)
+		return qat_fail(rc, "%s: state document: out of memory", where);
+	if (rc)
+		return qat_fail(rc, "%s: state document: line %d: %s", where, e.line, e.text);
 	rc = read_root(&r, out, root);
 	json_decref(root);
 	return rc;

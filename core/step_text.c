@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
+#include <qatrun/json.h>
 
 #include "error.h"
 
@@ -136,13 +136,18 @@ static int64_t add_id(const json_t *v, int32_t *out, int64_t n, int64_t room)
 	return n + 1;
 }
 
-/* Of one document: a number or a list of them. */
+/* Of one document: a number or a list of them; none, where it is no JSON. */
 static int64_t ids_of(const qat_text *doc, const char *key, int32_t *out, int64_t room)
 {
-	json_t *root = doc->at ? json_loadb(doc->at, (size_t)doc->length, 0, NULL) : NULL;
-	const json_t *v = json_object_get(root, key);
-	int64_t n = add_id(v, out, 0, room);
+	json_error_t e;
+	json_t *root = NULL;
+	const json_t *v;
+	int64_t n;
 
+	if (doc->at && qat_json_parse(&root, &e, doc->at, doc->length, 0) == QAT_ENOMEM)
+		return qat_fail(QAT_ENOMEM, "%s of the model: out of memory", key);
+	v = json_object_get(root, key);
+	n = add_id(v, out, 0, room);
 	for (size_t i = 0; i < json_array_size(v); i++)
 		n = add_id(json_array_get(v, i), out, n, room);
 	json_decref(root);

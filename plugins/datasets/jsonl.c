@@ -13,8 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include <jansson.h>
 #include <qatrun/dataset.h>
+#include <qatrun/json.h>
 
 enum { NOT_SCORED = -100, LINE_MAX_BYTES = 16 << 20 };
 
@@ -221,10 +221,12 @@ static int add_line(jsonl_set *s, const char *line, size_t n, const jsonl_option
 
 	if (is_blank(line, n))
 		return QAT_OK;
-	object = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-	if (!object)
-		return qat_fail(QAT_EFORMAT, AT "column %d: %s", AT_ARGS(w), error.column,
-				error.text);
+	rc = qat_json_parse(&object, &error, line, (int64_t)n,
+			    JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL);
+	if (rc == QAT_ENOMEM)
+		return qat_fail(rc, AT "out of memory", AT_ARGS(w));
+	if (rc)
+		return qat_fail(rc, AT "column %d: %s", AT_ARGS(w), error.column, error.text);
 	if (json_is_object(object))
 		rc = add_object(s, object, o, env, w);
 	else

@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <qatrun/json.h>
+
 #include "files.h"
 
 /* Larger than any tokenizer.json; what has no bound is mapped, never read. */
@@ -158,15 +160,16 @@ int qat_json_load(json_t **out, const char *text, int64_t length, const char *pa
 {
 	json_error_t error;
 	json_t *root;
+	int rc = qat_json_check(text, length, path);
 
-	if (qat_json_check(text, length, path))
-		return QAT_EFORMAT;
-	root = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-	if (!root && error.line < 0)
-		return qat_fail(QAT_ENOMEM, "%s: out of memory", path);
-	if (!root)
-		return qat_fail(QAT_EFORMAT, "%s:%d:%d: not the JSON it should be: %s", path,
-				error.line, error.column, error.text);
+	if (rc)
+		return rc;
+	rc = qat_json_parse(&root, &error, text, length, JSON_REJECT_DUPLICATES);
+	if (rc == QAT_ENOMEM)
+		return qat_fail(rc, "%s: out of memory", path);
+	if (rc)
+		return qat_fail(rc, "%s:%d:%d: not the JSON it should be: %s", path, error.line,
+				error.column, error.text);
 	*out = root;
 	return QAT_OK;
 }

@@ -1,8 +1,11 @@
 /* gguf_tokenizer.c - a tokenizer.json from the metadata: byte-level BPE, whose parts
  * beside vocabulary and merges GGUF only names. */
 #include <endian.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <qatrun/json.h>
+
 #include "gguf.h"
 
 enum { TOKEN_CONTROL = 3, TOKEN_USER = 4 };
@@ -65,9 +68,12 @@ static json_t *string_json(const qat_gguf *g, qat_text text, const char *what, i
 {
 	json_t *s = NULL;
 
+	errno = 0;
 	if (!memchr(text.at, 0, (size_t)text.length))
 		s = json_stringn(text.at, (size_t)text.length);
-	if (!s)
+	if (!s && errno == ENOMEM)
+		qat_fail(QAT_ENOMEM, "%s: out of memory for its tokens", g->path);
+	else if (!s)
 		qat_fail(QAT_EFORMAT, "%s: %s %lld is not UTF-8 text", g->path, what,
 			 (long long)index);
 	return s;
@@ -237,7 +243,11 @@ static int template_json(json_t **out, const qat_gguf *g, int bos)
 /* From the recipe's text. */
 static json_t *part_json(const char *text)
 {
-	return json_loads(text, JSON_DECODE_ANY, NULL);
+	json_error_t e;
+	json_t *part;
+
+	qat_json_parse(&part, &e, text, (int64_t)strlen(text), JSON_DECODE_ANY);
+	return part;
 }
 
 static int tokenizer_json(json_t **out, const qat_gguf *g, const recipe *r)

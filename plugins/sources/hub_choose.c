@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
+#include <qatrun/json.h>
 
 #define SINGLE "model.safetensors"
 #define INDEX "model.safetensors.index.json"
@@ -77,9 +77,11 @@ static int read_index(hub_list *out, const hub_repo *r)
 	int rc = hub_text(&path, "%s/" INDEX, r->snapshot);
 
 	if (!rc) {
-		root = json_load_file(path, 0, &e);
-		if (!root)
-			rc = qat_fail(QAT_EFORMAT, "%s:%d: %s", path, e.line, e.text);
+		rc = qat_json_parse_file(&root, &e, path, 0);
+		if (rc == QAT_ENOMEM)
+			qat_fail(rc, "%s: out of memory", path);
+		else if (rc)
+			qat_fail(rc, "%s:%d: %s", path, e.line, e.text);
 	}
 	map = json_object_get(root, "weight_map");
 	if (!rc && !json_object_size(map))

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
+#include <qatrun/json.h>
 
 /* ---- lists of names ---- */
 
@@ -122,12 +122,14 @@ static int take_files(hub_repo *r, const json_t *siblings)
 static int take_info(hub_repo *r, const char *text, int64_t length)
 {
 	json_error_t e;
-	json_t *root = text ? json_loadb(text, (size_t)length, 0, &e) : NULL;
+	json_t *root;
+	int rc = qat_json_parse(&root, &e, text, length, 0);
 	const char *sha = json_string_value(json_object_get(root, "sha"));
 	const json_t *siblings = json_object_get(root, "siblings");
-	int rc;
 
-	if (!root)
+	if (rc == QAT_ENOMEM)
+		return qat_fail(rc, "%s: out of memory", r->name);
+	if (rc)
 		return not_a_hub(r, "no JSON");
 	if (!sha || !hub_commit_valid(sha) || !json_is_array(siblings)) {
 		json_decref(root);

@@ -5,6 +5,8 @@
  * by who asks for ids. */
 #include <stdlib.h>
 #include <string.h>
+#include <qatrun/json.h>
+
 #include "bpe.h"
 
 static void trie_free(qat_trie *trie)
@@ -45,9 +47,11 @@ static int bpe_parse(qat_bpe *bpe, const char *json, int64_t length)
 	if (!json || length <= 0 || length > QAT_BPE_FILE_MAX)
 		return qat_fail(QAT_EFORMAT, "%s: a tokenizer.json has 1 to %d bytes, not %lld",
 				bpe->name, QAT_BPE_FILE_MAX, (long long)length);
-	root = json_loadb(json, (size_t)length, JSON_ALLOW_NUL, &error);
-	if (!root)
-		return qat_fail(QAT_EFORMAT, "%s:%d:%d: %s", bpe->name, error.line, error.column,
+	rc = qat_json_parse(&root, &error, json, length, JSON_ALLOW_NUL);
+	if (rc == QAT_ENOMEM)
+		return qat_fail(rc, "%s: out of memory", bpe->name);
+	if (rc)
+		return qat_fail(rc, "%s:%d:%d: %s", bpe->name, error.line, error.column,
 				error.text);
 	rc = qat_bpe_read(bpe, root);
 	json_decref(root);

@@ -1,0 +1,60 @@
+/* json.h - jansson's parser where memory is short; for plugins that read JSON.
+ *
+ * Where an allocation fails, jansson says "invalid token", or drops a byte of a text of
+ * more than 15 without a word: a key is then another one. Only the allocator knows better.
+ * It is the process's, so this is for one thread at a time, as loading is.
+ */
+#ifndef QATRUN_JSON_H
+#define QATRUN_JSON_H
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#include <qatrun/abi.h>
+
+static int qat_json_short_;	/* an allocation has failed since it was cleared */
+
+static inline void *qat_json_alloc_(size_t size)
+{
+	void *p = malloc(size);
+
+	if (!p)
+		qat_json_short_ = 1;
+	return p;
+}
+
+/* From a text or, where that is NULL, from the file `path`. */
+static inline int qat_json_read_(json_t **out, json_error_t *e, const char *text, size_t length,
+				 const char *path, size_t flags)
+{
+	json_malloc_t get;
+	json_free_t put;
+
+	json_get_alloc_funcs(&get, &put);
+	json_set_alloc_funcs(qat_json_alloc_, put);
+	qat_json_short_ = 0;
+	*out = text ? json_loadb(text, length, flags, e) : json_load_file(path, flags, e);
+	json_set_alloc_funcs(get, put);
+	if (!qat_json_short_)
+		return *out ? QAT_OK : QAT_EFORMAT;
+	json_decref(*out);
+	*out = NULL;
+	return QAT_ENOMEM;
+}
+
+/* json_loadb(). QAT_EFORMAT: *e says where and what; QAT_ENOMEM: it says nothing of use.
+ * No message is left: the caller knows what the text is. *out is NULL where it fails. */
+static inline __attribute__((unused)) int
+qat_json_parse(json_t **out, json_error_t *e, const char *text, int64_t length, size_t flags)
+{
+	return qat_json_read_(out, e, text ? text : "", text ? (size_t)length : 0, NULL, flags);
+}
+
+/* json_load_file(), the same way; a file that cannot be opened is QAT_EFORMAT. */
+static inline __attribute__((unused)) int
+qat_json_parse_file(json_t **out, json_error_t *e, const char *path, size_t flags)
+{
+	return qat_json_read_(out, e, NULL, 0, path, flags);
+}
+
+#endif
