@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <qatrun/json.h>
+
 #include "config.h"
 #include "error.h"
 #include "pipeline.h"
@@ -223,7 +225,7 @@ int qat_results_write(qat_results *r)
 
 	if (r->failed)
 		return qat_fail(QAT_ENOMEM, "%s: out of memory", r->path);
-	text = json_dumps(r->document, JSON_INDENT(2));
+	text = qat_json_print(r->document, JSON_INDENT(2));
 	if (!text)
 		return qat_fail(QAT_ENOMEM, "%s: out of memory", r->path);
 	n = strlen(text);

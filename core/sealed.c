@@ -19,7 +19,7 @@ enum { SEALED_MAX = 64 << 20 };	/* bytes: results of all steps */
 /* Over the compact text with sorted keys, so that layout does not matter. */
 static int checksum(char out[17], const json_t *object, const char *path)
 {
-	char *text = json_dumps(object, JSON_COMPACT | JSON_SORT_KEYS);
+	char *text = qat_json_print(object, JSON_COMPACT | JSON_SORT_KEYS);
 
 	if (!text)
 		return qat_fail(QAT_ENOMEM, "%s: out of memory", path);
@@ -34,7 +34,7 @@ int qat_sealed_write(const char *path, json_t *object)
 	int rc = checksum(sum, object, path);
 
 	if (!rc && !json_object_set_new(object, KEY, json_string(sum)))
-		text = json_dumps(object, JSON_INDENT(1));
+		text = qat_json_print(object, JSON_INDENT(1));
 	json_object_del(object, KEY);
 	if (!rc && !text)
 		rc = qat_fail(QAT_ENOMEM, "%s: out of memory", path);

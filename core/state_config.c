@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
+#include <qatrun/json.h>
 #include <qatrun/option.h>
 
 #include "error.h"
@@ -129,7 +129,7 @@ int qat_config_text(qat_state *s)
 
 	if (root && !json_object_set_new(root, "model_type", json_string(s->family)) &&
 	    !add_fields(root, s->model.interface->options, s->model.self)) {
-		text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+		text = qat_json_print(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
 	}
 	json_decref(root);
 	if (!text)

@@ -125,7 +125,7 @@ int qat_state_doc_write(char **out, const qat_state_doc *d)
 		lost |= json_object_set_new(root, "tokenizer", json_string(d->tokenizer));
 	if (d->parent)
 		lost |= json_object_set_new(root, "parent", json_string(d->parent));
-	*out = root && !lost ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+	*out = root && !lost ? qat_json_print(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
 	json_decref(root);
 	return *out ? QAT_OK : qat_fail(QAT_ENOMEM, "state: out of memory");
 }

@@ -2,7 +2,7 @@
 # Every allocation of a small run of all tasks fails once, each in a run of its own: no crash,
 # exit 1 or 2 with one message that speaks of memory, nothing half-written, nothing lost.
 # `make check` tries a sample; ALLOC_ALL=1 tries all, ALLOC_FROM=n begins there.
-# ALLOC_SECONDS: at most (60).
+# ALLOC_SECONDS: each of the three pipelines gets at most so many.
 . "${top_srcdir:-..}/tests/e2e_kit.sh"
 grep -q -e '-fsanitize' "$top_builddir/Makefile" &&
 	{ echo "skipped: sanitizers have an allocator of their own"; exit 77; }
@@ -39,6 +39,35 @@ steps:
   - {task: save, from: qat, path: saved}
   - {task: save, from: base, path: hf, format: hf}
 END
+
+# A model in a folder, with a tokenizer of letters: what others wrote is read.
+cat >"$dir/loaded.yaml" <<END
+qatrun: 1
+name: loaded
+output: $dir/out
+model: {path: $dir/model}
+device: {threads: 1}
+data:
+  lines: {dataset: jsonl, files: [$dir/lines.jsonl], length: 8}
+steps:
+  - {task: evaluate, of: [base], data: lines, batch: 1}
+  - {task: generate, of: [base], prompts: [the cat], max_new_tokens: 1}
+END
+cat >"$dir/lines.jsonl" <<'END'
+{"text": "the thing that is longer than sixteen bytes"}
+{"input_ids": [1, 2, 3, 4], "labels": [-100, 2, 3, 4]}
+END
+make_tokenizer() {
+	awk 'BEGIN {
+		byte_level = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false}"
+		printf "{\"version\": \"1.0\", \"added_tokens\": [{\"id\": 28, \"content\": "
+		printf "\"<|end_of_a_text|>\", \"special\": true}], \"pre_tokenizer\": %s,\n", byte_level
+		printf " \"decoder\": %s, \"model\": {\"type\": \"BPE\", \"vocab\": {", byte_level
+		for (i = 0; i < 26; i++)
+			printf "\"%s\": %d, ", substr("abcdefghijklmnopqrstuvwxyz", i + 1, 1), i
+		printf "\"\\u0120\": 26, \"th\": 27}, \"merges\": [[\"t\", \"h\"]]}}\n"
+	}'
+}
 
 # fails N PIPELINE [ARGUMENT]: the run in which allocation N fails; 0: none
 fails() {
@@ -83,7 +112,7 @@ try() {
 	lost "$1" "$3"
 }
 
-# sweep PIPELINE REFERENCE SAMPLES CODE: the last, where nothing fails
+# sweep PIPELINE REFERENCE SAMPLES CODE SECONDS: the code, where nothing fails; at most so long
 sweep() {
 	checks=$((checks + 1))
 	rm -rf "$dir/out"
@@ -97,17 +126,20 @@ sweep() {
 	step=$((total / $3 + 1))
 	[ -z "$ALLOC_ALL" ] || step=1
 	n=${ALLOC_FROM:-1}
-	while [ $n -le $total ] && [ $(($(date +%s) - began)) -lt "${ALLOC_SECONDS:-60}" ]; do
+	began=$(date +%s)
+	while [ $n -le $total ] && [ $(($(date +%s) - began)) -lt "${ALLOC_SECONDS:-$5}" ]; do
 		try $n "$1" "$2"
 		n=$((n + step))
 	done
 	echo "$2: $total allocations, one in $step tried, up to $((n - step))"
 }
-began=$(date +%s)
 [ -z "$ALLOC_ALL" ] || ALLOC_SECONDS=${ALLOC_SECONDS:-86400}
 sed 's/^device.*/&\nsettings: {a: \&a [1, {b: 2}], c: *a}/; s/as: ptq}/as: prq}/' "$dir/p.yaml" >"$dir/refused.yaml"
-sweep "$dir/refused.yaml" refused 60 2
-sweep "$dir/p.yaml" whole 240 0
+sweep "$dir/refused.yaml" refused 60 2 15
+sweep "$dir/p.yaml" whole 240 0 40
+rm -rf "$dir/out"
+fails 0 "$dir/p.yaml" && cp -r "$dir/out/hf" "$dir/model" && make_tokenizer >"$dir/model/tokenizer.json" || exit 99
+sweep "$dir/loaded.yaml" loaded 100 0 20
 
 # no room for a plugin, or for what it links with
 for mib in 10 14 18 22 26 30 34 38 42 46 50 60 80 100 150 200; do

@@ -1,6 +1,9 @@
 /* gguf_config.c - a config.json from the metadata: one table an architecture, from the
  * keys of GGUF to those of transformers. */
 #include <string.h>
+
+#include <qatrun/json.h>
+
 #include "gguf.h"
 
 enum { INTEGER = 1, REAL = 2 };
@@ -264,7 +267,7 @@ int qat_gguf_config(char **out, const qat_gguf *g)
 	if (!rc)
 		rc = common_set(config, g);
 	if (!rc) {
-		*out = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+		*out = qat_json_print(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 		if (!*out)
 			rc = qat_fail(QAT_ENOMEM, "%s: out of memory", g->path);
 	}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <qatrun/json.h>
 
 #include "gguf.h"
@@ -290,7 +291,7 @@ static int tokenizer_json(json_t **out, const qat_gguf *g, const recipe *r)
 
 static int text_dump(char **out, const qat_gguf *g, json_t *root, size_t flags)
 {
-	*out = json_dumps(root, flags);
+	*out = qat_json_print(root, flags);
 	json_decref(root);
 	return *out ? QAT_OK : qat_fail(QAT_ENOMEM, "%s: out of memory", g->path);
 }

@@ -2,6 +2,9 @@
  * the tensors in one file, or in shards with an index. */
 #include <stdlib.h>
 #include <string.h>
+
+#include <qatrun/json.h>
+
 #include "hf.h"
 
 enum { NAME_BYTES = 64 };
@@ -110,7 +113,7 @@ static json_t *index_json(const hf_draft *d)
 static int index_write(hf_draft *d)
 {
 	json_t *root = index_json(d);
-	char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+	char *text = root ? qat_json_print(root, JSON_INDENT(2)) : NULL;
 	int rc;
 
 	if (text)

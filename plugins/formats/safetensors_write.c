@@ -3,6 +3,9 @@
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <qatrun/json.h>
+
 #include "safetensors.h"
 
 enum { BUFFER_BYTES = 1 << 20 };
@@ -137,7 +140,7 @@ static int header_text(char **out, const char *path, const qat_st_item *const *i
 			rc = qat_fail(QAT_EINVAL, "%s: more bytes than can be counted", path);
 	}
 	if (!rc) {
-		*out = json_dumps(header, JSON_COMPACT);
+		*out = qat_json_print(header, JSON_COMPACT);
 		if (!*out)
 			rc = qat_fail(QAT_ENOMEM, "%s: out of memory", path);
 	}

@@ -5,6 +5,7 @@
  * by who asks for ids. */
 #include <stdlib.h>
 #include <string.h>
+
 #include <qatrun/json.h>
 
 #include "bpe.h"

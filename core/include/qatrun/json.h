@@ -1,8 +1,9 @@
-/* json.h - jansson's parser where memory is short; for plugins that read JSON.
+/* json.h - jansson's parser and printer where memory is short; for plugins with JSON.
  *
- * Where an allocation fails, jansson says "invalid token", or drops a byte of a text of
- * more than 15 without a word: a key is then another one. Only the allocator knows better.
- * It is the process's, so this is for one thread at a time, as loading is.
+ * Where an allocation fails, jansson 2.14 says "invalid token", or drops a byte of a text
+ * of more than 15 without a word, so that a key is another one; and it prints keys without
+ * their last quote. Only the allocator knows better. It is the process's, so this is for
+ * one thread at a time, as loading is.
  */
 #ifndef QATRUN_JSON_H
 #define QATRUN_JSON_H
@@ -23,18 +24,33 @@ static inline void *qat_json_alloc_(size_t size)
 	return p;
 }
 
+/* What json_set_alloc_funcs takes, while it is ours. */
+typedef struct qat_json_funcs_ {
+	json_malloc_t get;
+	json_free_t put;
+} qat_json_funcs_;
+
+static inline void qat_json_begin_(qat_json_funcs_ *f)
+{
+	json_get_alloc_funcs(&f->get, &f->put);
+	json_set_alloc_funcs(qat_json_alloc_, f->put);
+	qat_json_short_ = 0;
+}
+
+static inline void qat_json_end_(const qat_json_funcs_ *f)
+{
+	json_set_alloc_funcs(f->get, f->put);
+}
+
 /* From a text or, where that is NULL, from the file `path`. */
 static inline int qat_json_read_(json_t **out, json_error_t *e, const char *text, size_t length,
 				 const char *path, size_t flags)
 {
-	json_malloc_t get;
-	json_free_t put;
+	qat_json_funcs_ f;
 
-	json_get_alloc_funcs(&get, &put);
-	json_set_alloc_funcs(qat_json_alloc_, put);
-	qat_json_short_ = 0;
+	qat_json_begin_(&f);
 	*out = text ? json_loadb(text, length, flags, e) : json_load_file(path, flags, e);
-	json_set_alloc_funcs(get, put);
+	qat_json_end_(&f);
 	if (!qat_json_short_)
 		return *out ? QAT_OK : QAT_EFORMAT;
 	json_decref(*out);
@@ -55,6 +71,21 @@ static inline __attribute__((unused)) int
 qat_json_parse_file(json_t **out, json_error_t *e, const char *path, size_t flags)
 {
 	return qat_json_read_(out, e, NULL, 0, path, flags);
+}
+
+/* json_dumps(): for free(); NULL where memory ran out. */
+static inline __attribute__((unused)) char *qat_json_print(const json_t *value, size_t flags)
+{
+	qat_json_funcs_ f;
+	char *text;
+
+	qat_json_begin_(&f);
+	text = json_dumps(value, flags);
+	qat_json_end_(&f);
+	if (!qat_json_short_)
+		return text;
+	free(text);
+	return NULL;
 }
 
 #endif
