@@ -1,4 +1,4 @@
-"""How fast qat-run trains and evaluates, beside this machine's ceiling and eager PyTorch.
+"""How fast qat-run trains and evaluates, beside this machine's ceiling and PyTorch.
 
     SMOLLM2=model.gguf BENCH_DATA=folder make bench [PEER_PYTHON=python with torch]
 
@@ -28,7 +28,6 @@ import time
 from pathlib import Path
 
 SKIPPED = 77
-LENGTH, BATCH = 256, 4
 
 # name: precision, quantizer of weights, type of the blocks' forward products
 CASES = {
@@ -40,8 +39,13 @@ CASES = {
 RUNS = ["train f32", "train bf16", "train w8a8", "train int4",
         "evaluate f32", "evaluate bf16", "evaluate w8a8", "evaluate int4"]
 
-# there is no peer of QAT here: it is held against training in full precision
-PEERS = {"f32": "f32", "bf16": "bf16", "w8a8": "bf16", "int4": "bf16"}
+# kind of peer: {our case: precision, torchao's scheme}. The first two hold QAT against
+# training in full precision.
+PLAIN = {"f32": ("f32", "none"), "bf16": ("bf16", "none"),
+         "w8a8": ("bf16", "none"), "int4": ("bf16", "none")}
+QAT = {"w8a8": ("bf16", "w8a8"), "int4": ("bf16", "8da4w")}
+PEERS = {"eager": PLAIN, "compiled": PLAIN, "qat": QAT, "qat-compiled": QAT,
+         "qat-f32": {"w8a8": ("f32", "w8a8"), "int4": ("f32", "8da4w")}}
 
 PIPELINE = """qatrun: 1
 name: bench
@@ -72,6 +76,10 @@ def arguments():
     p.add_argument("--qat-run", default="qat-run")
     p.add_argument("--ceiling", default="bench/ceiling", help="the program of ceiling.c")
     p.add_argument("--peer-python", default="", help="with torch and transformers; none: no peer")
+    p.add_argument("--batch", type=int, default=4)
+    p.add_argument("--length", type=int, default=256)
+    p.add_argument("--peers", default="eager", help="kinds, of: " + ", ".join(PEERS)
+                   + " (compilation takes minutes each time)")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--steps", type=int, default=6, help="of training; the first is not timed")
     p.add_argument("--batches", type=int, default=12, help="of evaluation, likewise")
@@ -80,9 +88,11 @@ def arguments():
     p.add_argument("--json", default="bench.json", help="file of all figures")
     o = p.parse_args()
     o.runs = [r.strip() for r in o.only.split(",")] if o.only else RUNS
-    unknown = [r for r in o.runs if r not in RUNS]
-    if unknown:
-        p.error(f"unknown case {unknown[0]!r}: {', '.join(RUNS)}")
+    o.peers = [k.strip() for k in o.peers.split(",")]
+    for given, known in ((o.runs, RUNS), (o.peers, PEERS)):
+        unknown = [g for g in given if g not in known]
+        if unknown:
+            p.error(f"unknown {unknown[0]!r}, of: {', '.join(known)}")
     if o.steps < 2 or o.batches < 2 or o.rounds < 1:
         p.error("steps and batches must be 2 at least, rounds 1")
     return o
@@ -168,16 +178,16 @@ def pipeline(o, name):
     mode, case = name.split()
     precision, weight, _ = CASES[case]
     text = PIPELINE.format(model=o.model, data=o.data, precision=precision, threads=o.threads,
-                           length=LENGTH, limit=o.batches * BATCH)
+                           length=o.length, limit=o.batches * o.batch)
     if weight:
         text += SCHEMES.format(weight=weight)
     text += "steps:\n"
     if mode == "train":
         sites = "sites: deploy, " if weight else ""
-        return text + TRAIN.format(sites=sites, steps=o.steps, batch=BATCH)
+        return text + TRAIN.format(sites=sites, steps=o.steps, batch=o.batch)
     if weight:
         text += QUANTIZE
-    return text + EVALUATE.format(state="ptq" if weight else "base", batch=BATCH)
+    return text + EVALUATE.format(state="ptq" if weight else "base", batch=o.batch)
 
 
 def ours(o, name):
@@ -196,30 +206,39 @@ def ours(o, name):
             "predicted_peak_bytes": step.get("predicted_peak_bytes")}
 
 
-def peer(o, name):
-    mode, precision = name.split()
+def peers_of(o, name):
+    """{kind: (mode, precision, scheme, compiled)} of one of our runs."""
+    mode, case = name.split()
+    return {kind: (mode, *PEERS[kind][case], kind.endswith("compiled")) for kind in o.peers
+            if case in PEERS[kind] and (mode == "train" or PEERS[kind] is PLAIN)}
+
+
+def peer_name(which):
+    mode, precision, scheme, compiled = which
+    return " ".join([mode, precision] + [scheme] * (scheme != "none") + ["compiled"] * compiled)
+
+
+def peer(o, which):
+    mode, precision, scheme, compiled = which
     text = "valid.txt" if mode == "train" else "test.txt"
-    steps = o.steps if mode == "train" else o.batches
+    steps = (o.steps if mode == "train" else o.batches) + compiled
     out = run([o.peer_python, str(Path(__file__).with_name("peer.py")), "--model", o.model,
                "--text", f"{o.data}/wikitext-2/{text}", "--mode", mode, "--precision", precision,
-               "--steps", str(steps), "--threads", str(o.threads),
-               "--batch", str(BATCH), "--length", str(LENGTH)])
+               "--steps", str(steps), "--threads", str(o.threads), "--scheme", scheme,
+               "--batch", str(o.batch), "--length", str(o.length)] + ["--compile"] * compiled)
     return json.loads(out.splitlines()[-1])
 
 
-def peer_of(name):
-    mode, case = name.split()
-    return f"{mode} {PEERS[case]}"
-
-
 def one_round(o, number):
-    """Ours, and the peer's where this round has not run it yet."""
+    """Ours, and each peer where this round has not run it yet."""
     figures = {"ours": {}, "peer": {}, "ceiling": measure_ceiling(o)[0]}
     for name in o.runs:
         print(f"round {number + 1} of {o.rounds}: {name}", file=sys.stderr, flush=True)
         figures["ours"][name] = ours(o, name)
-        if o.peer_python and peer_of(name) not in figures["peer"]:
-            figures["peer"][peer_of(name)] = peer(o, peer_of(name))
+        for which in peers_of(o, name).values() if o.peer_python else ():
+            if peer_name(which) not in figures["peer"]:
+                print(f"    beside {peer_name(which)}", file=sys.stderr, flush=True)
+                figures["peer"][peer_name(which)] = peer(o, which)
     figures["load"] = os.getloadavg()[0]
     return figures
 
@@ -284,21 +303,23 @@ def say_peer(o, rounds):
     if not rounds[0]["peer"]:
         print("\nno peer: PEER_PYTHON names a python with torch, transformers and gguf")
         return
-    first = next(iter(rounds[0]["peer"].values()))
-    print(f"\npeer, eager: {first['versions']}")
-    rows = [["", "tokens/s", "peak MB"]]
+    versions = {p["versions"] for p in rounds[0]["peer"].values()}
+    print(f"\npeer: {max(versions, key=len)}")
+    rows = [["", "tokens/s", "peak MB", "first step, s"]]
     for name in rounds[0]["peer"]:
         at = [r["peer"][name] for r in rounds]
         rows.append([name, spread([a["tokens_per_second"] for a in at]),
-                     megabytes([a["peak_bytes"] for a in at])])
+                     megabytes([a["peak_bytes"] for a in at]),
+                     spread([a["first_seconds"] for a in at])])
     table(rows)
     print("\nours over the peer's, in the same round")
     rows = [["", "against", "speed", "memory"]]
     for name in o.runs:
-        pairs = [(r["ours"][name], r["peer"][peer_of(name)]) for r in rounds]
-        rows.append([name, peer_of(name)] + [
-            spread([a[key] / b[key] for a, b in pairs], "{:.2f}")
-            for key in ("tokens_per_second", "peak_bytes")])
+        for other in map(peer_name, peers_of(o, name).values()):
+            pairs = [(r["ours"][name], r["peer"][other]) for r in rounds]
+            rows.append([name, other] + [
+                spread([a[key] / b[key] for a, b in pairs], "{:.2f}")
+                for key in ("tokens_per_second", "peak_bytes")])
     table(rows)
 
 
@@ -317,7 +338,7 @@ def main():
     _, names = measure_ceiling(o)
     rounds = [one_round(o, i) for i in range(o.rounds)]
     loads = [load] + [r["load"] for r in rounds]
-    print(f"\n{processor()}: {o.device}; batch {BATCH} x {LENGTH}, {o.threads} threads, "
+    print(f"\n{processor()}: {o.device}; batch {o.batch} x {o.length}, {o.threads} threads, "
           f"{o.rounds} rounds")
     print(f"load average {min(loads):.1f}-{max(loads):.1f} (ours is {o.threads}); "
           f"{time.time() - began:.0f} s; median (least-most)\n")
@@ -325,8 +346,8 @@ def main():
     say_ours(o, rounds, best)
     say_peer(o, rounds)
     Path(o.json).write_text(json.dumps({
-        "processor": processor(), "device": o.device, "threads": o.threads, "batch": BATCH,
-        "length": LENGTH, "loads": loads, "instructions": names, "rounds": rounds,
+        "processor": processor(), "device": o.device, "threads": o.threads, "batch": o.batch,
+        "length": o.length, "loads": loads, "instructions": names, "rounds": rounds,
         "weights": {"blocks": o.weights[0], "head": o.weights[1]}}, indent=1) + "\n")
     return 0
 

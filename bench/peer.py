@@ -1,9 +1,11 @@
-"""The peer of bench.py: eager PyTorch trains or evaluates a GGUF model through transformers.
+"""The peer of bench.py: PyTorch trains or evaluates a GGUF model through transformers.
 
     python peer.py --model model.gguf --text file --mode train --precision bf16
+                   [--scheme w8a8|8da4w: torchao's QAT] [--compile: by torch.compile]
 
-Prints one line of JSON: tokens_per_second of all steps but the first, best_tokens_per_second
-of the fastest of them, peak_bytes (resident), versions.
+Prints one line of JSON: tokens_per_second of all steps but the first (compiled: the first
+two), best_tokens_per_second of the fastest of them, first_seconds, which has the compilation,
+peak_bytes (resident), versions.
 """
 import argparse
 import json
@@ -21,6 +23,8 @@ def arguments():
     p.add_argument("--text", required=True, type=Path)
     p.add_argument("--mode", choices=["train", "evaluate"], required=True)
     p.add_argument("--precision", choices=["f32", "bf16"], required=True)
+    p.add_argument("--scheme", choices=["none", "w8a8", "8da4w"], default="none")
+    p.add_argument("--compile", action="store_true")
     p.add_argument("--steps", type=int, default=5, help="the first is not timed")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--batch", type=int, default=4)
@@ -32,6 +36,22 @@ def load(path):
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     return model, transformers.AutoTokenizer.from_pretrained(**where)
+
+
+def prepare_qat(model, scheme):
+    """Fake quantization of the blocks' linears: W8A8 with channels and tokens, or int4 weights
+    in groups of 32 with asymmetric int8 tokens. The version of torchao."""
+    import torchao
+    from torchao.quantization import quantize_
+    from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
+    weight = {"w8a8": {"dtype": torch.int8, "granularity": "per_channel"},
+              "8da4w": {"dtype": torch.int4, "group_size": 32}}[scheme]
+    tokens = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=scheme == "w8a8")
+    config = QATConfig(activation_config=tokens, step="prepare",
+                       weight_config=IntxFakeQuantizeConfig(**weight))
+    quantize_(model, config, lambda module, name: isinstance(module, torch.nn.Linear)
+              and "lm_head" not in name)
+    return f", torchao {torchao.__version__}"
 
 
 def batches(tokenizer, o):
@@ -69,7 +89,12 @@ def main():
     torch.manual_seed(1)
     model, tokenizer = load(o.model)
     training = o.mode == "train"
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    if o.scheme != "none":
+        versions += prepare_qat(model, o.scheme)
     model.train(training)
+    if o.compile:
+        model.compile()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, weight_decay=0.0, fused=True)
     seconds = []
     for inputs, labels in batches(tokenizer, o):
@@ -80,13 +105,14 @@ def main():
             with torch.inference_mode():
                 loss_of(model, inputs, labels, o.precision).item()
         seconds.append(time.perf_counter() - start)
-    timed = seconds[1:] or seconds
+    timed = seconds[2 if o.compile else 1:] or seconds[-1:]
     tokens = o.batch * o.length
     print(json.dumps({
         "tokens_per_second": tokens * len(timed) / sum(timed),
         "best_tokens_per_second": tokens / min(timed),
+        "first_seconds": seconds[0],
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
+        "versions": versions,
     }))
 
 
