@@ -13,7 +13,7 @@
 enum { LINE = 256, LINE_SECONDS = 30 };
 
 static struct {
-	char what[64];
+	char what[64], state[64];	/* task; the state that it works on */
 	int quiet, terminal;
 	_Atomic int drawn;		/* the line is on the terminal */
 	int64_t calls;
@@ -76,8 +76,8 @@ static void compose(char *out, size_t room, const qat_progress *p, double elapse
 {
 	double part = (double)(p->done - line.done), bytes = (double)qat_memory_now();
 	double left = part > 0 ? elapsed / part * (double)(p->total - p->done) : -1;
-	int n = snprintf(out, room, "%s  %lld/%lld", line.what, (long long)p->done,
-			 (long long)p->total);
+	int n = snprintf(out, room, "%s%s%s  %lld/%lld", line.what, *line.state ? " " : "",
+			 line.state, (long long)p->done, (long long)p->total);
 
 	if (isfinite(p->loss))
 		n += snprintf(out + n, room - (size_t)n, fabs(p->loss) < 1e4 ? ", loss %.4f" :
@@ -129,11 +129,24 @@ static void draw(const char *text)
 	line.drawn = 1;
 }
 
+/* A task that works on one state after the other counts each from 0: so does the clock. */
+static void follow(const char *state)
+{
+	if (!state || !strncmp(line.state, state, sizeof line.state - 1))
+		return;
+	snprintf(line.state, sizeof line.state, "%s", state);
+	line.calls = 0;
+	line.rate = 0;
+}
+
 void qat_progress_show(const struct qat_progress *p)
 {
-	const double now = seconds(), elapsed = advance(now, p->done, p->tokens);
+	const double now = seconds();
 	char text[LINE];
+	double elapsed;
 
+	follow(p->state);
+	elapsed = advance(now, p->done, p->tokens);
 	if (elapsed > 0 && p->tokens > line.tokens)
 		line.rate = (double)(p->tokens - line.tokens) / elapsed;
 	if (!due(now))
