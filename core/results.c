@@ -46,18 +46,6 @@ void qat_row_number(qat_row *row, const char *key, double value)
 	put(row, key, isfinite(value) ? json_real(value) : json_null());
 }
 
-double qat_row_get(const qat_row *row, const char *key)
-{
-	const json_t *value = row ? json_object_get(row->object, key) : NULL;
-
-	return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-const char *qat_row_get_text(const qat_row *row, const char *key)
-{
-	return row ? json_string_value(json_object_get(row->object, key)) : NULL;
-}
-
 /* A handle for an object, which the document keeps. */
 static qat_row *row_new(qat_results *r, json_t *object)
 {

@@ -33,12 +33,6 @@ void qat_row_text(qat_row *row, const char *key, const char *value);
 void qat_row_int(qat_row *row, const char *key, int64_t value);
 void qat_row_number(qat_row *row, const char *key, double value);
 
-/* A number of the row; NaN where there is none. */
-double qat_row_get(const qat_row *row, const char *key);
-
-/* The text of the row; NULL where there is none. */
-const char *qat_row_get_text(const qat_row *row, const char *key);
-
 /* Writes the document to a file beside its path, and renames that: whole or not at all. */
 int qat_results_write(qat_results *r);
 

@@ -240,7 +240,7 @@ const qat_session_api qat_step_api = {
 	.commit = session_commit, .share = session_share,
 	.quantize = state_quantize, .save = qat_step_save, .state_bytes = state_bytes,
 	.row = step_row, .row_text = qat_row_text, .row_int = qat_row_int,
-	.row_number = qat_row_number, .row_get = qat_row_get, .event = step_event,
+	.row_number = qat_row_number, .event = step_event,
 	.remember = step_remember, .recall = step_recall, .dump = qat_step_dump,
 	.path_check = qat_step_path_check, .save_check = qat_step_save_check,
 	.append = qat_session_append, .restart = qat_session_restart,

@@ -50,10 +50,6 @@ START_TEST(document)
 	qat_row_number(e, "inf", INFINITY);
 	qat_row_int(qat_results_state(r, "base"), "bytes", 12);
 	qat_row_text(qat_results_state(r, "base"), "parent", NULL);
-	ck_assert_double_eq(qat_row_get(e, "loss"), 1.0 / 3);
-	ck_assert(isnan(qat_row_get(e, "nan")));
-	ck_assert(isnan(qat_row_get(e, "absent")));
-	ck_assert_str_eq(qat_row_get_text(e, "state"), "base");
 	ck_assert_int_eq(qat_results_write(r), QAT_OK);
 	qat_results_free(r);
 

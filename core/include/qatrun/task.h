@@ -136,8 +136,6 @@ typedef struct qat_session_api {
 	void (*row_text)(qat_row *r, const char *key, const char *value);
 	void (*row_int)(qat_row *r, const char *key, int64_t value);
 	void (*row_number)(qat_row *r, const char *key, double value);	/* not finite: null */
-	/* A number of a row, NaN if absent. */
-	double (*row_get)(const qat_row *r, const char *key);
 	/* An event line in events.jsonl while the task runs. */
 	void (*event)(qat_step *s, const char *kind, const char *const *keys,
 		      const double *values, int64_t count);
