@@ -8,23 +8,14 @@
 
 #include "error.h"
 #include "plan.h"
+#include "graph_schemes.h"
 
 enum { BATCH = 2, LENGTH = 4, N = BATCH * LENGTH, C = 8, V = 12 };
 
 /* ---- schemes for the tests ---- */
 
-#define INTEGERS .size = sizeof(qat_scheme), .numerics = QAT_NUMERICS, \
-	.grid = QAT_GRID_UNIFORM, .scale_format = QAT_F32, .scale_rule = QAT_SCALE_ABSMAX, \
-	.gradient = QAT_GRAD_STE_CLIPPED, .name = "test"
-
-static const qat_scheme narrow = {
-	INTEGERS, .bits = 8, .qmin = -127, .qmax = 127, .block_rows = 1, .divisor = 127
-};
-static const qat_scheme full = {
-	INTEGERS, .bits = 4, .qmin = -8, .qmax = 7, .block_rows = 1, .divisor = 7.5
-};
-static const qat_scheme *const narrow_at[] = { &narrow }, *const full_at[] = { &full };
-static const qat_scheme_set narrow_set = { sizeof narrow_set, -1, 1, narrow_at };
+static const qat_scheme full = { INTEGERS, .bits = 4, .qmin = -8, .qmax = 7, .divisor = 7.5 };
+static const qat_scheme *const full_at[] = { &full };
 static const qat_scheme_set full_set = { sizeof full_set, -1, 1, full_at };
 
 typedef struct rule {
@@ -36,7 +27,7 @@ typedef struct rule {
 typedef struct rules {
 	const rule *at;
 	int count;
-	const char *stored;		/* parameter that is stored as codes of `narrow` */
+	const char *stored;		/* parameter that is stored as codes of `rows8` */
 } rules;
 
 static int look_up(void *context, const qat_site *site, const qat_scheme_set **out)
@@ -55,7 +46,7 @@ static int look_stored(void *context, const char *param, qat_stored *out)
 {
 	const rules *r = context;
 
-	out->scheme = r->stored && !strcmp(param, r->stored) ? &narrow : NULL;
+	out->scheme = r->stored && !strcmp(param, r->stored) ? &rows8 : NULL;
 	return QAT_OK;
 }
 
@@ -232,8 +223,8 @@ static const wrong wrongs[] = {
 START_TEST(refused)
 {
 	const wrong *w = &wrongs[_i];
-	qat_ir_extra extra = { .schemes = { w->schemes ? &narrow_set : NULL,
-					    w->schemes ? &narrow_set : NULL } };
+	qat_ir_extra extra = { .schemes = { w->schemes ? &rows8_set : NULL,
+					    w->schemes ? &rows8_set : NULL } };
 	int64_t in[7];
 	kit k;
 
@@ -278,7 +269,7 @@ END_TEST
 START_TEST(prepare_both)
 {
 	const rule r[] = { { "a", QAT_PORT_WEIGHT, &full_set },
-			   { "a", QAT_PORT_INPUT, &narrow_set } };
+			   { "a", QAT_PORT_INPUT, &rows8_set } };
 	const qat_node *q;
 	net t;
 
@@ -288,11 +279,11 @@ START_TEST(prepare_both)
 	ck_assert_int_eq(count(&t, QAT_OP_QMATMUL), 1);
 	ck_assert_int_eq(count(&t, QAT_OP_QUANTIZE), 2);
 	ck_assert_int_eq(count(&t, QAT_OP_MATMUL), 1);
-	ck_assert(q->schemes[0] == &narrow_set && q->schemes[1] == &full_set);
+	ck_assert(q->schemes[0] == &rows8_set && q->schemes[1] == &full_set);
 	ck_assert_int_eq(maker(&t, q->in[0]), QAT_OP_QUANTIZE);
 	ck_assert_int_eq(maker(&t, q->in[3]), QAT_OP_QUANTIZE);
 	ck_assert_str_eq(value(&t, q->in[6])->name, "a.bias");
-	/* `full` clips, so the weight has a mask; `narrow` cannot. */
+	/* `full` clips, so the weight has a mask; `rows8` cannot. */
 	ck_assert_int_ge(t.k.g->nodes[value(&t, q->in[3])->node]->out[3], 0);
 	ck_assert_int_eq(t.k.g->nodes[value(&t, q->in[0])->node]->out[3], QAT_NONE);
 	kit_free(&t.k);
@@ -320,7 +311,7 @@ END_TEST
 
 START_TEST(prepare_input)
 {
-	const rule r[] = { { "a", QAT_PORT_INPUT, &narrow_set } };
+	const rule r[] = { { "a", QAT_PORT_INPUT, &rows8_set } };
 	const qat_node *a, *b;
 	net t;
 
@@ -339,8 +330,8 @@ END_TEST
 /* Two sites that quantize one input alike share the codes; others do not. */
 START_TEST(prepare_shared)
 {
-	const rule alike[] = { { NULL, QAT_PORT_INPUT, &narrow_set },
-			       { NULL, QAT_PORT_WEIGHT, &narrow_set },
+	const rule alike[] = { { NULL, QAT_PORT_INPUT, &rows8_set },
+			       { NULL, QAT_PORT_WEIGHT, &rows8_set },
 			       { "embed", QAT_PORT_WEIGHT, NULL },
 			       { "lm_head", QAT_PORT_WEIGHT, NULL },
 			       { "lm_head", QAT_PORT_INPUT, NULL },
@@ -363,7 +354,7 @@ END_TEST
 
 START_TEST(prepare_embedding)
 {
-	const rule r[] = { { "embed", QAT_PORT_WEIGHT, &narrow_set } };
+	const rule r[] = { { "embed", QAT_PORT_WEIGHT, &rows8_set } };
 	const qat_node *e;
 	net t;
 
@@ -380,8 +371,8 @@ END_TEST
 /* One table for both ends: its codes are made once where the schemes are the same. */
 START_TEST(prepare_tied)
 {
-	const rule r[] = { { "lm_head", QAT_PORT_WEIGHT, &narrow_set },
-			   { "embed", QAT_PORT_WEIGHT, &narrow_set } };
+	const rule r[] = { { "lm_head", QAT_PORT_WEIGHT, &rows8_set },
+			   { "embed", QAT_PORT_WEIGHT, &rows8_set } };
 	const qat_node *q, *e;
 	net t;
 
@@ -403,7 +394,7 @@ END_TEST
 
 START_TEST(prepare_kv)
 {
-	const rule r[] = { { "attn", QAT_PORT_KV, &narrow_set } };
+	const rule r[] = { { "attn", QAT_PORT_KV, &rows8_set } };
 	const qat_node *n;
 	net t;
 
@@ -421,7 +412,7 @@ END_TEST
 /* What is stored as codes is used so, or decoded where the site wants something else. */
 START_TEST(prepare_stored)
 {
-	const rule r[] = { { "a", QAT_PORT_WEIGHT, &narrow_set },
+	const rule r[] = { { "a", QAT_PORT_WEIGHT, &rows8_set },
 			   { "a", QAT_PORT_WEIGHT, &full_set } };
 	const qat_node *q;
 	net t;
@@ -571,9 +562,9 @@ static double mean_nll(net *t, qat_device *d, int train)
 /* The whole way in both precisions, with and without codes: near losses. */
 START_TEST(whole)
 {
-	const rule r[] = { { NULL, QAT_PORT_WEIGHT, &narrow_set },
-			   { NULL, QAT_PORT_INPUT, &narrow_set },
-			   { NULL, QAT_PORT_KV, &narrow_set },
+	const rule r[] = { { NULL, QAT_PORT_WEIGHT, &rows8_set },
+			   { NULL, QAT_PORT_INPUT, &rows8_set },
+			   { NULL, QAT_PORT_KV, &rows8_set },
 			   { "lm_head", QAT_PORT_WEIGHT, NULL },
 			   { "lm_head", QAT_PORT_INPUT, NULL } };
 	double loss[2][2];
