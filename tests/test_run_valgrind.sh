@@ -28,6 +28,8 @@ make_text "$dir/text" 30
 	     dump: {path: d.safetensors, what: [tokens, logits, nll]}}
 	  - {task: gradients, of: ranged, sites: deploy, data: test, batch: 1, path: g.safetensors}
 	  - {task: tokenize, data: test, path: t.safetensors}
+	  - {task: generate, of: [base, qat], prompts: ["7 and 9", 5], max_new_tokens: 3,
+	     temperature: 0.9, top_k: 40, top_p: 0.95, dump: {path: i.safetensors}}
 	  - {task: compare, of: [qat], ptq: ptq, control: control, data: test}
 	  - {task: save, from: qat, path: saved}
 	END
