@@ -239,6 +239,51 @@ START_TEST(whatever_serves)
 }
 END_TEST
 
+/* Sums so long that a library may part them between threads that have nothing else to do. */
+static void long_sums(const qat_kernels *kn)
+{
+	static const shape longest[] = {
+		{ 128, 128, 4096, 1, 0, QAT_F32, QAT_F32, 1, 0 },
+		{ 512, 64, 2300, 1, 0, QAT_F32, QAT_F32, 0, 2 },
+		{ 192, 192, 3000, 1, 0, QAT_F32, QAT_F32, 0, 1 },
+		{ 128, 128, 20100, 0, 1, QAT_F32, QAT_F32, 1, 1 },
+		{ 128, 128, 4096, 1, 0, QAT_BF16, QAT_BF16, 0, 0 },
+	};
+	static const int threads[] = { 1, 2, 4, 16 };
+	qat_dense *d;
+
+	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
+	for (size_t i = 0; i < sizeof longest / sizeof *longest; i++) {
+		const shape *s = longest + i;
+		const int64_t bytes = s->m * s->n * qat_dtype_bytes(s->type_y);
+		operands o = operands_new(s);
+		void *want = guarded(s->m * s->n * 4), *y = guarded(s->m * s->n * 4);
+
+		for (int t = 0; t < 4; t++) {
+			const qat_gemm_args g = args_of(s, &o, t ? y : want);
+
+			use_threads(threads[t]);
+			ck_assert_int_eq(qat_dense_matmul(d, &g), QAT_OK);
+			MUST(!t || !memcmp(want, y, (size_t)bytes), "%s long sum %zu: %d threads",
+			     kn->name, i, threads[t]);
+			/* another device: a product is prepared for its threads */
+			qat_dense_free(d);
+			ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
+		}
+		check_product(s, &o, want, kn->name);
+		free(want);
+		free(y);
+		operands_free(&o);
+	}
+	qat_dense_free(d);
+}
+
+START_TEST(long_sums_of_any_number_of_threads)
+{
+	each_isa(long_sums);
+}
+END_TEST
+
 /* ---- linear cross entropy ---- */
 
 enum { N = 70, C = 24, V = 1100 };
@@ -360,4 +405,5 @@ START_TEST(linear_cross_entropy)
 END_TEST
 
 RUN_TESTS("kernels_gemm", own_kernels, rows_do_not_see_each_other, operands_made_on_the_way,
-	  whatever_serves, linear_cross_entropy)
+	  whatever_serves, long_sums_of_any_number_of_threads,
+	  linear_cross_entropy)

@@ -1,7 +1,6 @@
 /* dense.c - dense products: oneDNN where it is STABLE and the faster one, our own else.
  *
- * oneDNN's C API of 2.6 and of 3.x; the differences stand in one place below. A product
- * is prepared once per shape and kept.
+ * What makes oneDNN STABLE stands here and in onednn.c, which knows its API.
  */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
@@ -28,6 +27,21 @@ struct qat_dense {
 };
 
 #define WIDE_BYTES ((int64_t)4 << 20)
+
+/* From 2,048 terms of a transposed a on, and 20,000 of another (3.x), oneDNN parts a sum
+ * between threads that have little else to do: its bits are then those of that many
+ * threads. So no call gets so many terms. */
+enum { TERMS_DOWN = 1024, TERMS_ACROSS = 16384 };
+
+/* Rows with gaps go to kernels of oneDNN's that part sums at any length. */
+static int onednn_is_stable(const qat_gemm_args *g)
+{
+	if (g->lda != (g->trans_a ? g->m : g->k) || g->ldb != (g->trans_b ? g->k : g->n))
+		return 0;
+	if (!g->trans_a)
+		return g->k <= TERMS_ACROSS;
+	return g->k <= TERMS_DOWN || (!g->trans_b && g->y.dtype == QAT_F32);
+}
 
 static int forced_choice(void)
 {
@@ -76,7 +90,7 @@ int qat_dense_makes_bf16(const qat_dense *d)
 	       d->forced != 1 + QAT_DENSE_ONEDNN;
 }
 
-/* Where oneDNN serves: AVX-512 alone keeps its bits for any number of threads; it wants
+/* Where oneDNN serves: AVX-512 alone can keep its bits for any number of threads; it wants
  * operands of one type; small products are not worth its call. */
 int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g)
 {
@@ -88,7 +102,7 @@ int qat_dense_choice(const qat_dense *d, const qat_gemm_args *g)
 	    (g->bf16 || (g->a.dtype == QAT_BF16 && g->b.dtype == QAT_BF16)))
 		return QAT_DENSE_BF16;
 	if (!d->onednn || g->a.dtype != g->b.dtype || g->k < 1 ||
-	    (g->a.dtype == QAT_F32 && g->y.dtype != QAT_F32))
+	    (g->a.dtype == QAT_F32 && g->y.dtype != QAT_F32) || !onednn_is_stable(g))
 		return QAT_DENSE_OWN;
 	if (d->forced)
 		return d->forced - 1;
@@ -129,6 +143,26 @@ static int is_mixed(const qat_gemm_args *g)
 {
 	return g->a.dtype == QAT_F32 && g->b.dtype == QAT_BF16 && g->y.dtype == QAT_F32 &&
 	       g->trans_b && !g->trans_a && g->ldb == g->k;
+}
+
+/* A transposed a in calls that add up in y: how a sum is made follows from its length. */
+static int matmul_onednn(qat_dense *d, const qat_gemm_args *g)
+{
+	const int64_t size = qat_dtype_bytes(g->a.dtype);
+	const int64_t most = g->trans_a && !g->trans_b ? TERMS_DOWN : g->k;
+	qat_gemm_args part = *g;
+	int rc = QAT_OK;
+
+	for (int64_t p = 0; p < g->k && !rc; p += part.k) {
+		part.k = g->k - p < most ? g->k - p : most;
+		part.a.data = (const char *)g->a.data + p * g->lda * size;
+		part.b.data = (const char *)g->b.data + p * g->ldb * size;
+		rc = qat_onednn_matmul(d->onednn, &part);
+		part.bias = NULL;
+		part.addend = part.y.data;
+		part.ld_addend = part.ldy;
+	}
+	return rc;
 }
 
 static qat_gemm_args columns(const qat_gemm_args *g, int64_t first, int64_t count,
@@ -180,7 +214,7 @@ int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g)
 			return matmul_mixed(d, g);
 	}
 	if (choice == QAT_DENSE_ONEDNN)
-		return qat_onednn_matmul(d->onednn, g);
+		return matmul_onednn(d, g);
 	rc = grow(&d->scratch, &d->scratch_bytes, kn->workspace(g));
 	if (rc)
 		return rc;

@@ -41,6 +41,9 @@ int qat_onednn_matmul(qat_onednn *o, const qat_gemm_args *g)
 #else
 #include <dnnl.h>
 #include <dnnl_debug.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 enum { OPERANDS = 5, KEPT_MAX = 1024 };		/* a, b, y, bias, addend */
 
@@ -246,6 +249,39 @@ static int prepare(qat_onednn *o, matmul_kept *p, const matmul_key *k)
 			(long long)k->k);
 }
 
+/* On AMX, from 16 threads on, oneDNN parts sums of more than 1,024 terms between some of
+ * them: to keep the bits for any number of threads it is to know of 15. */
+static int too_many_threads(const matmul_key *k)
+{
+#ifdef _OPENMP
+	const int threads = omp_get_max_threads(), amx = dnnl_cpu_isa_avx512_core_amx;
+
+	if (k->dtype == QAT_BF16 && k->k > 1024 && threads > 15 &&
+	    ((int)dnnl_get_effective_cpu_isa() & amx) == amx)
+		return threads;
+#else
+	(void)k;
+#endif
+	return 0;
+}
+
+static int prepare_few(qat_onednn *o, matmul_kept *p, const matmul_key *k)
+{
+	const int threads = too_many_threads(k);
+	int rc;
+
+#ifdef _OPENMP
+	if (threads)
+		omp_set_num_threads(15);
+#endif
+	rc = prepare(o, p, k);
+#ifdef _OPENMP
+	if (threads)
+		omp_set_num_threads(threads);
+#endif
+	return rc;
+}
+
 static int find_kept(qat_onednn *o, matmul_kept **out, const matmul_key *k)
 {
 	for (int64_t i = 0; i < o->count; i++)
@@ -266,7 +302,7 @@ static int find_kept(qat_onednn *o, matmul_kept **out, const matmul_key *k)
 		o->room = room;
 	}
 	*out = o->kept + o->count;
-	if (prepare(o, *out, k))
+	if (prepare_few(o, *out, k))
 		return QAT_ENOTSUP;
 	o->count++;
 	return QAT_OK;
