@@ -7,14 +7,11 @@
  * one. A sequence is cut after `length` tokens and filled up with tokens that are not
  * scored. Blank lines are skipped; other keys are ignored.
  */
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
-#include <qatrun/dataset.h>
 #include <qatrun/json.h>
+
+#include "sequences.h"
 
 enum { NOT_SCORED = -100, LINE_MAX_BYTES = 16 << 20 };
 
@@ -266,18 +263,13 @@ static int add_file(jsonl_set *s, const char *path, const jsonl_options *o,
 		    const qat_dataset_env *env)
 {
 	place w = { .set = env->name, .path = path };
-	struct stat st;
-	FILE *f = NULL;
+	FILE *f;
 	char *line = NULL;
 	size_t room = 0, n = 1;
-	int rc = QAT_OK;
+	int rc = sequences_file(&f, path, w.set);
 
-	/* Looked at before it is opened: opening a pipe would wait for its writer. */
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
-		return qat_fail(QAT_EINVAL, "data %s: %s is not a plain file", w.set, path);
-	f = fopen(path, "rb");
-	if (!f)
-		return qat_fail(QAT_EIO, "data %s: %s: %s", w.set, path, strerror(errno));
+	if (rc)
+		return rc;
 	while (!rc && n && (!env->limit || s->count < env->limit)) {
 		w.line++;
 		rc = read_line(&line, &room, &n, f, &w);
@@ -291,17 +283,11 @@ static int add_file(jsonl_set *s, const char *path, const jsonl_options *o,
 
 static int check_env(const jsonl_options *o, const qat_dataset_env *env)
 {
-	if (o->add_bos && env->bos < 0)
-		return qat_fail(QAT_EINVAL, "data %s: add_bos: true, but the tokenizer has no BOS "
-				"token", env->name);
 	if (o->pad_token_id >= env->vocabulary)
 		return qat_fail(QAT_EINVAL, "data %s: pad_token_id %lld is outside the model's "
 				"vocabulary of %lld", env->name, (long long)o->pad_token_id,
 				(long long)env->vocabulary);
-	if (env->length < 1)
-		return qat_fail(QAT_EINVAL, "data %s: length %lld: at least 1", env->name,
-				(long long)env->length);
-	return QAT_OK;
+	return sequences_check(o->add_bos, env);
 }
 
 static void jsonl_close(void *set)

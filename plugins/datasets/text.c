@@ -2,13 +2,9 @@
  * other. Sequence i is ids[i * L .. i * L + L]: L tokens, each scored by the next id;
  * the tail is dropped.
  */
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
-#include <qatrun/dataset.h>
+#include "sequences.h"
 
 typedef struct text_options {
 	qat_strings files;
@@ -34,16 +30,14 @@ typedef struct text_set {
 /* All bytes of a regular file. */
 static int read_whole(char **out, int64_t *bytes, const char *path, const char *set)
 {
-	FILE *f = NULL;
+	FILE *f;
 	struct stat st;
 	char *text = NULL;
-	int rc = QAT_OK;
+	int rc = sequences_file(&f, path, set);
 
-	/* Looked at before it is opened: opening a pipe would wait for its writer. */
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
-		return qat_fail(QAT_EINVAL, "data %s: %s is not a plain file", set, path);
-	f = fopen(path, "rb");
-	if (!f || fstat(fileno(f), &st)) {
+	if (rc)
+		return rc;
+	if (fstat(fileno(f), &st)) {
 		rc = qat_fail(QAT_EIO, "data %s: %s: %s", set, path, strerror(errno));
 		goto out;
 	}
@@ -63,8 +57,7 @@ static int read_whole(char **out, int64_t *bytes, const char *path, const char *
 	text = NULL;
 out:
 	free(text);
-	if (f)
-		fclose(f);
+	fclose(f);
 	return rc;
 }
 
@@ -131,13 +124,7 @@ static int check_env(const text_options *o, const qat_dataset_env *env)
 	if (!env->encode)
 		return qat_fail(QAT_EINVAL, "data %s: text needs a tokenizer, and the model has "
 				"none: say model: {tokenizer: ...}", env->name);
-	if (o->add_bos && env->bos < 0)
-		return qat_fail(QAT_EINVAL, "data %s: add_bos: true, but the tokenizer has no BOS "
-				"token", env->name);
-	if (env->length < 1)
-		return qat_fail(QAT_EINVAL, "data %s: length %lld: at least 1", env->name,
-				(long long)env->length);
-	return QAT_OK;
+	return sequences_check(o->add_bos, env);
 }
 
 static void text_close(void *set)
