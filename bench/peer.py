@@ -39,14 +39,14 @@ def load(path):
 
 
 def prepare_qat(model, scheme):
-    """Fake quantization of the blocks' linears: W8A8 with channels and tokens, or int4 weights
-    in groups of 32 with asymmetric int8 tokens. The version of torchao."""
+    """Fake quantization of the blocks' linears: int8 weights per channel, or int4 in groups of
+    32, with int8 tokens (asymmetric: torchao has no other). The version of torchao."""
     import torchao
     from torchao.quantization import quantize_
     from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
     weight = {"w8a8": {"dtype": torch.int8, "granularity": "per_channel"},
               "8da4w": {"dtype": torch.int4, "group_size": 32}}[scheme]
-    tokens = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=scheme == "w8a8")
+    tokens = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)
     config = QATConfig(activation_config=tokens, step="prepare",
                        weight_config=IntxFakeQuantizeConfig(**weight))
     quantize_(model, config, lambda module, name: isinstance(module, torch.nn.Linear)
