@@ -1,7 +1,8 @@
 /* bounds.c - the class of every op, and the bound of those that are CLOSE.
  *
  *   EXACT  quantize, dequantize, mask, observe, qmatmul of codes that stand for integers,
- *          cast, embedding and its gradient, split, concat, add, mul, scale, rope, adamw
+ *          and its gradient from codes, cast, embedding and its gradient, split, concat, add,
+ *          mul, scale, rope, adamw
  *   CLOSE  all others
  *
  * Bounds are first-order bounds of rounding with sums in f32 in any order: n 2^-24 times
@@ -36,6 +37,7 @@ int qat_op_exact(uint32_t op, const qat_scheme *const schemes[2])
 	case QAT_OP_SCALE:
 	case QAT_OP_ROPE:
 	case QAT_OP_ADAMW:
+	case QAT_OP_QMATMUL_GRAD:
 		return 1;
 	case QAT_OP_QMATMUL:
 		return schemes[0] && qat_code_integer(schemes[0], &shift) &&

@@ -5,6 +5,8 @@
  */
 #include "ir.h"
 
+#include <qatrun/numerics.h>
+
 #include "error.h"
 
 /* dtype and memory for a contribution to input i that takes in the addend. */
@@ -104,21 +106,55 @@ static int64_t decoded(qat_diff *d, const qat_node *n, int side)
 	return qat_ir_node(d->g, QAT_OP_DEQUANTIZE, NULL, 3, in, NULL, &extra);
 }
 
+/* Whether a side's gradient is a product of the other's codes, in integers. */
+static int by_codes(const qat_diff *d, const qat_node *n, int side)
+{
+	const qat_scheme_set *set = n->schemes[!side];
+
+	for (int64_t i = 0; set && i < set->count; i++)
+		if (!qat_scheme_folds(set->schemes[i]))
+			return 0;
+	return set && d->g->gradient_bits;
+}
+
+/* e: the gradient as an operand of float products. */
+static int qmatmul_side(qat_diff *d, const qat_node *n, int side, int64_t e)
+{
+	const int i = 3 * side;
+	const int64_t *codes = n->in + 3 * !side;
+	const int64_t in[] = { qat_diff_out(d, n, 0), codes[0], codes[1],
+			       qat_diff_addend(d, n->in[i]) };
+	const qat_attr attr = { .qmatmul_grad = { .side = side, .bits = d->g->gradient_bits,
+						  .stream = (int64_t)n->site << 8 |
+							    QAT_RANDOM_GRADIENT } };
+	qat_ir_extra extra = target(d, n, i);
+
+	if (!by_codes(d, n, side))
+		return qat_diff_put(d, n->in[i],
+				    matmul_into(d, n, i, e, side, decoded(d, n, !side), 0), 1);
+	extra.schemes[0] = n->schemes[!side];
+	return qat_diff_put(d, n->in[i], qat_ir_node(d->g, QAT_OP_QMATMUL_GRAD, &attr, 4, in, NULL,
+						     &extra), 1);
+}
+
 /* As matmul, on x^ and w^; what flows to codes is the gradient of what they decode to,
  * and quantize's rule takes it on (straight through). */
 int qat_gradient_qmatmul(qat_diff *d, const qat_node *n)
 {
-	const int64_t g = qat_diff_out(d, n, 0), e = operand(d, g);
-	int rc = e < 0 ? (int)e : QAT_OK;
+	const int64_t g = qat_diff_out(d, n, 0);
+	int64_t e = g;
+	int rc = QAT_OK;
 
-	if (!rc && qat_diff_wants(d, n, 6))
+	for (int side = 0; side < 2; side++)
+		if (e == g && qat_diff_wants(d, n, 3 * side) && !by_codes(d, n, side))
+			e = operand(d, g);
+	if (e < 0)
+		return (int)e;
+	if (qat_diff_wants(d, n, 6))
 		rc = bias_gradient(d, n, 6, g);
-	if (!rc && qat_diff_wants(d, n, 3))
-		rc = qat_diff_put(d, n->in[3],
-				  matmul_into(d, n, 3, e, 1, decoded(d, n, 0), 0), 1);
-	if (!rc && qat_diff_wants(d, n, 0))
-		rc = qat_diff_put(d, n->in[0],
-				  matmul_into(d, n, 0, e, 0, decoded(d, n, 1), 0), 1);
+	for (int side = 1; side >= 0 && !rc; side--)
+		if (qat_diff_wants(d, n, 3 * side))
+			rc = qmatmul_side(d, n, side, e);
 	return rc;
 }
 

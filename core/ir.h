@@ -23,6 +23,7 @@ struct qat_builder {
 	int64_t n_sites, site_room;
 	int64_t inputs[8];		/* value of QAT_INPUT_*, QAT_NONE until asked for */
 	int64_t cache;			/* rows that attention keeps of each sequence; 0: none */
+	int64_t gradient_bits;		/* of gradients in products of codes; 0: floats */
 	uint32_t phase;			/* given to new nodes */
 	const qat_param *(*find_param)(void *context, const char *name);
 	void *context;

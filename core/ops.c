@@ -124,6 +124,30 @@ static int shape_qmatmul(const qat_ir *g, const qat_node *n, qat_value *out)
 	return QAT_OK;
 }
 
+static int shape_qmatmul_grad(const qat_ir *g, const qat_node *n, qat_value *out)
+{
+	const qat_value *dy = in(g, n, 0), *codes = in(g, n, 1), *scale = in(g, n, 2);
+	const qat_value *c = in(g, n, 3);
+	const int64_t side = n->attr.qmatmul_grad.side, bits = n->attr.qmatmul_grad.bits;
+	int64_t rows;
+
+	if (!n->schemes[0] || (side != 0 && side != 1) || bits < 2 || bits > 8)
+		return wrong(n, "needs a scheme, a side and 2 to 8 bits");
+	if (!qat_scheme_folds(n->schemes[0]->schemes[0]) || codes->dtype != QAT_I8)
+		return wrong(n, "the codes have no scale for each row that goes to the gradient");
+	rows = n->schemes[0]->schemes[0]->block_rows;
+	rows = rows ? rows : codes->shape[0];
+	if (dy->rank != 2 || codes->rank != 2 || scale->rank != 2 || dy->shape[0] != tokens(g) ||
+	    codes->shape[0] != dy->shape[!side] || codes->shape[0] % rows ||
+	    scale->shape[0] != codes->shape[0] / rows || scale->shape[1] != 1)
+		return wrong(n, "codes do not fit the gradient");
+	matrix(&out[0], side ? QAT_F32 : g->graph.precision, dy->shape[side], codes->shape[1]);
+	if (c && (c->dtype != QAT_F32 || c->rank != 2 || c->shape[0] != out[0].shape[0] ||
+		  c->shape[1] != out[0].shape[1]))
+		return wrong(n, "addend does not fit");
+	return QAT_OK;
+}
+
 static int shape_quantize(const qat_ir *g, const qat_node *n, qat_value *out)
 {
 	const qat_value *x = in(g, n, 0);
@@ -430,6 +454,7 @@ static const qat_op ops[QAT_OP_COUNT] = {
 	[QAT_OP_DROPOUT] = { "dropout", 0, 0, NULL, NULL },
 	[QAT_OP_ADAMW] = { "adamw", 5, 5, shape_adamw, NULL },
 	[QAT_OP_ALL_REDUCE] = { "all_reduce", 0, 0, NULL, NULL },
+	[QAT_OP_QMATMUL_GRAD] = { "qmatmul_grad", 3, 4, shape_qmatmul_grad, NULL },
 };
 
 const qat_op *qat_op_info(uint32_t op)

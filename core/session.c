@@ -94,6 +94,29 @@ static int prepare_how(const qat_session *x)
 	     : x->spec.mode == QAT_SESSION_CALIBRATE ? QAT_PREPARE_CALIBRATE : QAT_PREPARE_PLAIN;
 }
 
+/* Asked for, and to be had at one site at least. */
+static int check_gradients(const qat_session *x)
+{
+	for (int64_t i = 0; i < x->ir->graph.n_nodes; i++)
+		if (x->ir->graph.nodes[i]->op == QAT_OP_QMATMUL_GRAD)
+			return QAT_OK;
+	return qat_fail(QAT_EINVAL, "gradient_bits: no site has a weight with one scale for a row, "
+			"or an input with one for a token, both sides being integers without zero "
+			"points: leave it out, or choose such schemes");
+}
+
+static int differentiate(qat_session *x)
+{
+	int rc;
+
+	x->ir->gradient_bits = x->spec.gradient_bits;
+	rc = qat_ir_differentiate(x->ir, &x->loss, x->spec.accumulate > 1, &x->trained,
+				  &x->n_trained);
+	if (!rc && x->spec.gradient_bits)
+		rc = check_gradients(x);
+	return rc ? rc : qat_ir_optimize(x->ir, x->spec.optimizer, x->trained, x->n_trained);
+}
+
 static int build_graph(qat_session *x)
 {
 	const int masters = has_masters(x);
@@ -106,10 +129,7 @@ static int build_graph(qat_session *x)
 	if (!rc)
 		rc = qat_ir_precision(&x->ir, x->prepared, &x->loss);
 	if (!rc && is_training(x))
-		rc = qat_ir_differentiate(x->ir, &x->loss, x->spec.accumulate > 1, &x->trained,
-					  &x->n_trained);
-	if (!rc && is_training(x))
-		rc = qat_ir_optimize(x->ir, x->spec.optimizer, x->trained, x->n_trained);
+		rc = differentiate(x);
 	return rc;
 }
 

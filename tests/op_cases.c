@@ -411,6 +411,42 @@ static void loss_cases(op_visit *visit, void *context, const shape *s, const typ
 	}
 }
 
+/* v: bits side, addend, one scale for all, odd bits. */
+static void gradient_cases(op_visit *visit, void *context, const shape *s, const types *t, int v)
+{
+	static const qat_scheme schemes[2] = {
+		{ .size = sizeof *schemes, .numerics = QAT_NUMERICS, .grid = QAT_GRID_UNIFORM,
+		  .bits = 8, .qmin = -127, .qmax = 127, .block_rows = 1, .name = "row",
+		  .scale_format = QAT_F32, .scale_rule = QAT_SCALE_ABSMAX, .divisor = 127 },
+		{ .size = sizeof *schemes, .numerics = QAT_NUMERICS, .grid = QAT_GRID_UNIFORM,
+		  .bits = 8, .qmin = -128, .qmax = 127, .name = "tensor",
+		  .scale_format = QAT_F32, .scale_rule = QAT_SCALE_ABSMAX, .divisor = 127 },
+	};
+	const int side = v & 1, tensor = v >> 2 & 1;
+	const int64_t n = s->batch * s->length, k = s->c % 5 * 20 + 3, rows = side ? n : s->c;
+	int8_t *codes = malloc((size_t)(rows * k));
+	op_case c;
+
+	ck_assert_ptr_nonnull(codes);
+	for (int64_t i = 0; i < rows * k; i++)
+		codes[i] = (int8_t)(i * i % 251 - 125);
+	codes[0] = -128;
+	start(&c, QAT_OP_QMATMUL_GRAD, s, t, "variant %d", v);
+	c.by_rows = 0;			/* a row's random numbers go by its place in the run */
+	c.dtype = side ? QAT_F32 : t->out;
+	c.attr.qmatmul_grad.side = side;
+	c.attr.qmatmul_grad.bits = v >> 3 ? 5 : 8;
+	c.attr.qmatmul_grad.stream = 3 << 8 | QAT_RANDOM_GRADIENT;
+	c.schemes[0] = &schemes[tensor];
+	floats(&c, 0, t->first, n, s->c, v >> 3 ? KIT_EDGES : KIT_SMALL, 1);
+	put(&c, 1, QAT_I8, rows, k, codes, side);
+	floats(&c, 2, QAT_F32, tensor ? 1 : rows, 1, KIT_ONES, 0);
+	if (v >> 1 & 1 && c.dtype == QAT_F32)
+		floats(&c, 3, QAT_F32, side ? s->c : n, k, KIT_NORMAL, 0);
+	free(codes);
+	finish(&c, visit, context);
+}
+
 static void of_shape(op_visit *visit, void *context, const shape *s)
 {
 	for (int i = 0; i < MIXTURES; i++) {
@@ -420,6 +456,8 @@ static void of_shape(op_visit *visit, void *context, const shape *s)
 		embedding_cases(visit, context, s, t);
 		rope_cases(visit, context, s, t);
 		column_cases(visit, context, s, t);
+		for (int v = 0; t->first == t->other && v < 16; v++)
+			gradient_cases(visit, context, s, t, v);
 		if (t->first == t->other)
 			for (int v = 0; v < 12; v++)
 				matmul_cases(visit, context, s, t, v);

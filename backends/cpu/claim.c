@@ -40,7 +40,7 @@ static int reads(const qat_node *n, int64_t v)
 }
 
 /* The product that reads these codes; NULL if none does, or if others than products of
- * one plan and dequantize do. *plain: somebody reads the codes as they are. */
+ * one plan, dequantize and qmatmul_grad do. *plain: somebody reads the codes as they are. */
 static const qat_node *product_of(const qat_graph *g, const qat_node *q, int *plain)
 {
 	const qat_node *product = NULL;
@@ -51,7 +51,7 @@ static const qat_node *product_of(const qat_graph *g, const qat_node *q, int *pl
 
 		if (!reads(n, q->out[0]))
 			continue;
-		if (n->op == QAT_OP_DEQUANTIZE) {
+		if (n->op == QAT_OP_DEQUANTIZE || n->op == QAT_OP_QMATMUL_GRAD) {
 			*plain = 1;
 			continue;
 		}

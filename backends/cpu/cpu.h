@@ -128,6 +128,16 @@ typedef struct qat_cpu_qmm {
 	const qat_program *program;
 } qat_cpu_qmm;
 
+typedef struct qat_cpu_gradient {
+	qat_grad_args a;
+	qat_scheme left;		/* of the plan */
+	qat_qmm plan;
+	qat_qmm_args product;
+	const void *codes;		/* of the other side */
+	void *packed;
+	int32_t side;
+} qat_cpu_gradient;
+
 typedef struct qat_cpu_mask {
 	qat_dst y;
 	qat_src g;
@@ -197,6 +207,7 @@ struct qat_cpu_step {
 		qat_cpu_quantize quantize;
 		qat_dequantize_args dequantize;
 		qat_cpu_qmm qmm;
+		qat_cpu_gradient gradient;
 		qat_cpu_mask mask;
 		qat_cpu_observe observe;
 		qat_gemm_args gemm;
@@ -239,6 +250,8 @@ int qat_cpu_linear_ce_fuse(const qat_cpu_site *c, const qat_node *gradient, qat_
 void qat_cpu_fill_dequantize(const qat_cpu_site *c, qat_dequantize_args *d);
 extern const qat_cpu_op qat_cpu_quantize_op, qat_cpu_dequantize, qat_cpu_qmatmul;
 extern const qat_cpu_op qat_cpu_mask_op, qat_cpu_observe_op;
+/* step_gradient.c */
+extern const qat_cpu_op qat_cpu_qmatmul_grad;
 /* step_elementwise.c */
 extern const qat_cpu_op qat_cpu_add, qat_cpu_mul, qat_cpu_scale, qat_cpu_act;
 extern const qat_cpu_op qat_cpu_act_grad, qat_cpu_glu, qat_cpu_glu_grad, qat_cpu_cast;

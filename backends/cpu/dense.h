@@ -38,6 +38,8 @@ int qat_qmm_plan(const qat_dense *d, qat_qmm *out, int64_t n, int64_t k, const q
 /* packed: out->weight_bytes, aligned to 64; codes [n, k], scale and zero as the scheme. */
 void qat_qmm_pack(const qat_dense *d, const qat_qmm *p, void *packed, const void *codes,
 		  const float *scale, const void *zero);
+/* Codes I8 [k, n] whose scale is 1. */
+void qat_qmm_pack_along(const qat_dense *d, const qat_qmm *p, void *packed, const void *codes);
 int64_t qat_qmm_workspace(const qat_dense *d, const qat_qmm *p, int64_t m);
 int qat_qmm_run(qat_dense *d, const qat_qmm *p, const qat_qmm_args *a);
 

@@ -102,6 +102,8 @@ ref_run ref_cast, ref_sum_squares, ref_adamw;
 ref_run ref_quantize, ref_dequantize, ref_mask, ref_observe, ref_qmatmul;
 /* Why the schemes of a node are beyond this backend, NULL if they are not. */
 const char *ref_schemes_refused(const qat_graph *g, const qat_node *n);
+/* gradient.c */
+ref_run ref_qmatmul_grad;
 /* rows.c */
 ref_run ref_embedding, ref_embedding_grad, ref_rope, ref_split, ref_concat, ref_reduce_rows;
 ref_run ref_layer_norm, ref_layer_norm_grad, ref_rms_norm, ref_rms_norm_grad;

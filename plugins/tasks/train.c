@@ -28,7 +28,7 @@ typedef struct checkpoint_options {
 
 typedef struct train_options {
 	const char *from, *sites, *as, *data;
-	int64_t steps, batch, accumulate;
+	int64_t steps, batch, accumulate, gradient_bits;
 	qat_instance *optimizer;
 	schedule_options schedule;
 	double clip;
@@ -77,6 +77,8 @@ static const qat_option options[] = {
 		   .kind = QAT_KIND_OPTIMIZER, .text = "adamw"),
 	QAT_OPTION(train_options, QAT_OPT_TABLE, schedule, "learning rate over time",
 		   .table = schedule_table),
+	QAT_INT(train_options, gradient_bits, 0, 0, 8, "bits of gradients in products of the "
+		"backward pass, rounded at random; 0: floats"),
 	QAT_FLOAT(train_options, clip, 1.0, 0.0, 1e9, "largest norm of the gradient; 0: no limit"),
 	QAT_OPTION(train_options, QAT_OPT_TABLE, evaluate, "evaluation while training, to "
 		   "events.jsonl", .table = evaluate_table),
@@ -365,6 +367,7 @@ static int start(run_state *r)
 		.size = sizeof spec, .mode = QAT_SESSION_TRAIN, .state = r->o->from,
 		.sites = r->o->sites, .batch = r->o->batch, .accumulate = r->o->accumulate,
 		.optimizer = r->o->optimizer, .steps = r->o->steps,
+		.gradient_bits = r->o->gradient_bits,
 	};
 	int rc = qat_api->data_open(r->step, &r->data, r->o->data, r->o->from);
 
@@ -391,6 +394,9 @@ static int check(const void *self, qat_step *s)
 
 	if (!o->evaluate.data != !o->evaluate.every)
 		return qat_fail(QAT_EINVAL, "evaluate: say both data and every, or neither");
+	if (o->gradient_bits == 1)
+		return qat_fail(QAT_EINVAL, "gradient_bits: 1 leaves no number but 0: 2 to 8, or 0 "
+				"for floats");
 	rc = opt->hyper(o->optimizer->self, &first, hyper);
 	if (!rc)
 		rc = qat_data_size(s, o->data, o->from, &length, &count);
@@ -436,6 +442,7 @@ static int session(const void *self, qat_step *s, int64_t index, qat_session_spe
 	out->batch = o->batch;
 	out->accumulate = o->accumulate;
 	out->optimizer = o->optimizer;
+	out->gradient_bits = o->gradient_bits;
 	return qat_data_size(s, o->data, o->from, &out->length, &count);
 }
 

@@ -127,6 +127,8 @@ typedef struct qat_qmm_args {
 	qat_dst y;			/* [m, n] */
 	int64_t ldy;
 	void *workspace;
+	int32_t adds;			/* 1: the sum over groups begins with the addend, or with +0 */
+	const float *addend;		/* [m, n], rows of ldy, or NULL; may be y itself */
 } qat_qmm_args;
 
 typedef struct qat_qmm_kernels {
@@ -137,7 +139,31 @@ typedef struct qat_qmm_kernels {
 		     const void *zero);
 	int64_t (*workspace)(const qat_qmm *p, int64_t m);
 	void (*run)(const qat_qmm *p, const qat_qmm_args *a);
+	/* The same from codes I8 [k, n] without zero points; their scale is 1. */
+	void (*pack_along)(const qat_qmm *p, void *packed, const void *codes);
 } qat_qmm_kernels;
+
+/* ---- gradients as codes, rounded at random: docs/architecture.md ---- */
+typedef struct qat_grad_args {
+	int64_t batch, length, channels;
+	qat_src dy;			/* [batch * length, channels] */
+	const float *fold;		/* multiplies dy first: fold[i / fold_rows], i the channel of
+					 * `rows`, the token of `columns`; fold_rows 0: fold[0] */
+	int64_t fold_rows;
+	int32_t qmax;
+	uint32_t stream;		/* numerics.h qat_philox: key, and the counter's other words */
+	uint64_t seed;
+	int64_t sequence;
+	int8_t *codes;
+	float *scale;
+} qat_grad_args;
+
+typedef struct qat_grad_kernels {
+	/* codes as dy, scale [batch * length]. EXACT. */
+	void (*rows)(const qat_grad_args *a);
+	/* codes [channels, batch * length], scale [channels, batch]. EXACT. */
+	void (*columns)(const qat_grad_args *a);
+} qat_grad_kernels;
 
 /* ---- attention ----
  * Row b * length + t of q, k, v is token t of sequence b; head h of a row is at
@@ -250,6 +276,7 @@ typedef struct qat_kernels {
 	const qat_norm_kernels *norm;
 	const qat_row_kernels *row;
 	const qat_gemm_kernels *gemm_bf16;	/* of bf16 operands; run NULL: none */
+	const qat_grad_kernels *grad;
 } qat_kernels;
 
 /* The best that this machine runs, or what QATRUN_CPU_ISA names if it runs here; NULL

@@ -253,6 +253,77 @@ static void pack(const qat_qmm *p, void *packed, const void *codes, const float 
 	memcpy(packed, &range, sizeof range);
 }
 
+/* ---- weights whose rows are k ---- */
+
+/* STEP rows of n <= LANES codes, NULL: zeros, side by side into a panel. */
+QAT_INLINE void weave(wcode *restrict out, const int8_t *const row[STEP], int64_t n)
+{
+	int8_t v[STEP][LANES] = { { 0 } };
+
+	for (int s = 0; s < STEP; s++)
+		if (row[s])
+			memcpy(v[s], row[s], (size_t)n);
+#if defined __SSE2__
+	if (STEP == 4 && LANES == 16) {
+		const __m128i flip = _mm_set1_epi8((char)OFFSET);
+		__m128i x[4], lo, hi;
+
+		for (int s = 0; s < 4; s++)
+			x[s] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)v[s % STEP]),
+					     flip);
+		for (int half = 0; half < 2; half++) {
+			__m128i *to = (__m128i *)(void *)out + 2 * half;
+
+			lo = half ? _mm_unpackhi_epi8(x[0], x[1]) : _mm_unpacklo_epi8(x[0], x[1]);
+			hi = half ? _mm_unpackhi_epi8(x[2], x[3]) : _mm_unpacklo_epi8(x[2], x[3]);
+			_mm_storeu_si128(to, _mm_unpacklo_epi16(lo, hi));
+			_mm_storeu_si128(to + 1, _mm_unpackhi_epi16(lo, hi));
+		}
+		return;
+	}
+#endif
+	for (int i = 0; i < LANES; i++)
+		for (int s = 0; s < STEP; s++)
+			out[i * STEP + s] = (wcode)(v[s][i] + OFFSET);
+}
+
+enum { TOGETHER = 4 };			/* panels: a line of the cache, where rows are bytes */
+
+static void pack_panels(const qat_qmm *p, char *packed, const int8_t *codes, int64_t panel,
+			int64_t last)
+{
+	for (int64_t k = 0; k < p->groups * p->group4; k += STEP) {
+		const int64_t g = k / p->group4, in = k % p->group4;
+
+		for (int64_t j = panel; j < last; j++) {
+			wcode *out = (wcode *)(packed + 64 + j * panel_bytes(p)) + k * LANES;
+			const int64_t n = max64(0, min64(LANES, p->n - j * LANES));
+			const int8_t *row[STEP];
+
+			for (int s = 0; s < STEP; s++)
+				row[s] = in + s < p->group && n
+				       ? codes + (g * p->group + in + s) * p->n + j * LANES : NULL;
+			if (n == LANES)
+				weave(out, row, LANES);
+			else
+				weave(out, row, n);
+		}
+	}
+}
+
+static void pack_along(const qat_qmm *p, void *packed, const void *codes)
+{
+	const int64_t panels = div_up(p->n, COLS) * 2;
+	float *scale = (float *)(void *)((char *)packed + p->off_scale);
+
+	memcpy(packed, &no_range, sizeof no_range);
+	for (int64_t i = 0; i < panels * p->groups * LANES; i++)
+		scale[i] = 1.0f;
+#pragma omp parallel for schedule(static)
+	for (int64_t j = 0; j < panels; j += TOGETHER)
+		pack_panels(p, packed, codes, j, min64(panels, j + TOGETHER));
+}
+
 /* ---- the other side ---- */
 
 /* x as the tiles want it: codes, and per row and group scale, sum of codes, zero point. */
@@ -404,14 +475,17 @@ QAT_INLINE void tile_group(vi acc[TILE][2], const tile_at *t, int64_t first, int
 	}
 }
 
+/* adds: out has what the sums begin with. */
 QAT_INLINE void tile_run(float out[TILE][COLS], const qat_qmm *p, const tile_at *t, int64_t groups,
-			 int64_t steps)
+			 int64_t steps, int adds)
 {
 	vf sum[TILE][2];
 
 #pragma GCC unroll 8
 	for (int i = 0; i < TILE; i++)
-		sum[i][0] = sum[i][1] = vf_set(0.0f);
+#pragma GCC unroll 2
+		for (int j = 0; j < 2; j++)
+			sum[i][j] = adds ? vf_load(out[i] + j * LANES) : vf_set(0.0f);
 	for (int64_t g = 0; g < groups; g++) {
 		vi acc[TILE][2];
 
@@ -429,7 +503,7 @@ QAT_INLINE void tile_run(float out[TILE][COLS], const qat_qmm *p, const tile_at 
 					     vf_load(t->w_scale[j] + g * LANES);
 				const vf term = s * vf_from_int(acc[i][j]);
 
-				sum[i][j] = groups == 1 ? term : sum[i][j] + term;
+				sum[i][j] = groups == 1 && !adds ? term : sum[i][j] + term;
 			}
 	}
 #pragma GCC unroll 8
@@ -468,6 +542,14 @@ static void finish_row(const qat_qmm_args *a, float *out, int64_t r, int64_t c, 
 	store_floats(a->y.data, a->y.dtype, r * a->ldy + c, out, n);
 }
 
+/* What the sums of a row begin with. */
+static void begin_row(const qat_qmm_args *a, float *out, int64_t r, int64_t c, int64_t n)
+{
+	memset(out, 0, COLS * sizeof *out);
+	if (a->addend && r < a->m)
+		memcpy(out, a->addend + r * a->ldy + c, (size_t)n * sizeof *out);
+}
+
 static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
 		     int64_t pair)
 {
@@ -476,16 +558,24 @@ static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 	tile_at t;
 
 	tile_place(&t, p, x, a->weight, a->m, row, pair, TILE);
-	if (plain && p->groups > 1 && p->group4 == 32) {
+	for (int64_t i = 0; a->adds && i < TILE; i++)
+		begin_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
+	if (a->adds && plain) {
 		static const qat_qmm none;
 
-		tile_run(out, &none, &t, p->groups, 32 / STEP);
+		tile_run(out, &none, &t, p->groups, p->group4 / STEP, 1);
+	} else if (a->adds) {
+		tile_run(out, p, &t, p->groups, p->group4 / STEP, 1);
+	} else if (plain && p->groups > 1 && p->group4 == 32) {
+		static const qat_qmm none;
+
+		tile_run(out, &none, &t, p->groups, 32 / STEP, 0);
 	} else if (plain) {
 		static const qat_qmm none;
 
-		tile_run(out, &none, &t, p->groups, p->group4 / STEP);
+		tile_run(out, &none, &t, p->groups, p->group4 / STEP, 0);
 	} else {
-		tile_run(out, p, &t, p->groups, p->group4 / STEP);
+		tile_run(out, p, &t, p->groups, p->group4 / STEP, 0);
 	}
 	for (int64_t i = 0; i < min64(TILE, a->m - row); i++)
 		finish_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
@@ -553,13 +643,15 @@ static void one_block(const qat_qmm *p, const qat_qmm_args *a, const xside *x, i
 	tile_at t;
 
 	memset(out, 0, sizeof out);
+	for (int i = 0; a->adds && i < ROWS; i++)
+		begin_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
 	tile_place(&t, p, x, a->weight, a->m, row, pair, ROWS);
 	for (int64_t g = 0; g < p->groups; g++) {
 		block_group(sums, &t, x->ld, g * p->group4, p->group4, depth);
 		if (zeros == &plain)
-			block_terms(out[0], sums, &plain, &t, g, p->groups == 1);
+			block_terms(out[0], sums, &plain, &t, g, p->groups == 1 && !a->adds);
 		else
-			block_terms(out[0], sums, p, &t, g, p->groups == 1);
+			block_terms(out[0], sums, p, &t, g, p->groups == 1 && !a->adds);
 	}
 	for (int i = 0; i < ROWS; i++)
 		finish_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
@@ -634,18 +726,19 @@ static float plain_term(const qat_qmm *p, int64_t sum, float sa, float sw)
 	return sa * sw * (float)sum;
 }
 
-static float plain_element(const qat_qmm *p, const xside *x, const char *packed, int64_t r,
+static float plain_element(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t r,
 			   int64_t n)
 {
+	const char *packed = a->weight;
 	const float *ws = (const float *)(packed + p->off_scale) +
 			  n / LANES * p->groups * LANES + n % LANES;
-	float y = 0.0f;
+	float y = a->adds && a->addend ? a->addend[r * a->ldy + n] : 0.0f;
 
 	for (int64_t g = 0; g < p->groups; g++) {
 		const float term = plain_term(p, plain_sum(p, x, packed, r, n, g),
 					      x->scale[r * p->groups + g], ws[g * LANES]);
 
-		y = p->groups == 1 ? term : y + term;
+		y = p->groups == 1 && !a->adds ? term : y + term;
 	}
 	return y;
 }
@@ -655,7 +748,7 @@ static void run_plain(const qat_qmm *p, const qat_qmm_args *a, const xside *x)
 #pragma omp parallel for schedule(static)
 	for (int64_t r = 0; r < a->m; r++)
 		for (int64_t n = 0; n < p->n; n++) {
-			float y = plain_element(p, x, a->weight, r, n);
+			float y = plain_element(p, a, x, r, n);
 
 			finish_row(a, &y, r, n, 1);
 		}
@@ -690,5 +783,5 @@ static void run(const qat_qmm *p, const qat_qmm_args *a)
 extern const qat_qmm_kernels QAT_NAME(qat_qmm);
 const qat_qmm_kernels QAT_NAME(qat_qmm) = {
 	.lanes = LANES, .step = STEP, .element = BYTES,
-	.pack = pack, .workspace = workspace, .run = run,
+	.pack = pack, .workspace = workspace, .run = run, .pack_along = pack_along,
 };

@@ -137,6 +137,11 @@ void qat_qmm_pack(const qat_dense *d, const qat_qmm *p, void *packed, const void
 		qat_dense_kernels(d)->qmm->pack(p, packed, codes, scale, zero);
 }
 
+void qat_qmm_pack_along(const qat_dense *d, const qat_qmm *p, void *packed, const void *codes)
+{
+	qat_dense_kernels(d)->qmm->pack_along(p, packed, codes);
+}
+
 int64_t qat_qmm_workspace(const qat_dense *d, const qat_qmm *p, int64_t m)
 {
 	if (p->kind == QAT_QMM_FLOAT)

@@ -13,6 +13,7 @@ extern const qat_attention_kernels QAT_NAME(qat_attention);
 extern const qat_elementwise_kernels QAT_NAME(qat_elementwise);
 extern const qat_norm_kernels QAT_NAME(qat_norm);
 extern const qat_row_kernels QAT_NAME(qat_row);
+extern const qat_grad_kernels QAT_NAME(qat_grad);
 
 extern const qat_kernels QAT_NAME(qat_kernels);
 const qat_kernels QAT_NAME(qat_kernels) = {
@@ -25,4 +26,5 @@ const qat_kernels QAT_NAME(qat_kernels) = {
 	.norm = &QAT_NAME(qat_norm),
 	.row = &QAT_NAME(qat_row),
 	.gemm_bf16 = &QAT_NAME(qat_gemm_bf16),
+	.grad = &QAT_NAME(qat_grad),
 };

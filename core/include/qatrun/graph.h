@@ -122,8 +122,14 @@ enum {
 	QAT_OP_ADAMW = 36,
 	/* reserved */
 	QAT_OP_ALL_REDUCE = 37,
+	/* dy [N, M], codes, scale, c? -> what one side of a QMATMUL y [N, M] gets, the codes being
+	 * the other side's, of schemes[0]. attr.qmatmul_grad.side, as QMATMUL's schemes are:
+	 * 0, dx [N, K] of w's codes [M, K]; 1, dw [M, K] f32 of x's [N, K]. dy becomes codes of
+	 * attr.qmatmul_grad.bits, rounded at random, and sums are integers (numerics.h
+	 * qat_grad_scale, docs/architecture.md). Codes that qat_scheme_folds takes. */
+	QAT_OP_QMATMUL_GRAD = 38,
 
-	QAT_OP_COUNT = 38
+	QAT_OP_COUNT = 39
 };
 
 enum { QAT_ACT_GELU_TANH = 1, QAT_ACT_GELU_ERF = 2, QAT_ACT_SILU = 3, QAT_ACT_RELU = 4 };
@@ -152,6 +158,9 @@ typedef union qat_attr {
 	struct { int64_t count, width[4]; } split;
 	struct { int64_t dtype; } cast;
 	struct { int64_t purpose; } random;
+	struct { int64_t side, bits;
+		 int64_t stream;	/* last word of the counter: site << 8 | purpose */
+	} qmatmul_grad;
 	int64_t word[16];
 } qat_attr;
 

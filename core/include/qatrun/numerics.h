@@ -565,7 +565,8 @@ enum {
 	QAT_RANDOM_SHUFFLE  = 3,	/* order of training sequences */
 	QAT_RANDOM_DROPOUT  = 4,
 	QAT_RANDOM_SELECT   = 5,	/* random precision */
-	QAT_RANDOM_SAMPLE   = 6		/* the next token: element its place, sequence the prompt */
+	QAT_RANDOM_SAMPLE   = 6,	/* the next token: element its place, sequence the prompt */
+	QAT_RANDOM_GRADIENT = 7		/* gradients that become codes: element in the sequence */
 };
 
 /* Four words for a counter: element / 4, sequence (or optimizer step), and
@@ -592,6 +593,33 @@ static inline void qat_philox(uint32_t out[4], uint64_t seed, uint64_t element4,
 static inline float qat_uniform(uint32_t word)
 {
 	return (float)(word >> 8) * 5.9604644775390625e-8f;	/* 2^-24 */
+}
+
+/* ---- gradients as codes: QAT_OP_QMATMUL_GRAD ---- */
+
+/* Whether a product over the rows of these codes can be summed in integers: they stand for
+ * integers as they are, and a row has one scale, which goes to the other operand. */
+static inline int qat_scheme_folds(const qat_scheme *s)
+{
+	return s->grid == QAT_GRID_UNIFORM && s->zero == QAT_ZERO_NONE && s->block_cols == 0 &&
+	       s->block_rows >= 0 && s->scale_rule != QAT_SCALE_TWO_LEVEL;
+}
+
+/* Scale of gradients whose magnitudes end at amax, for codes of -qmax .. qmax. bad: a NaN or
+ * an infinity is among them. */
+static inline float qat_grad_scale(float amax, int bad, int qmax)
+{
+	if (bad)
+		return qat_f32_from_bits(0x7fc00000u);
+	return amax < 7.88860905e-31f ? 1.0f : qat_scale_checked(amax / (float)qmax);
+}
+
+/* Code of x, rounded down or up at random: floor(fl(fl(x r) + u)), r = fl(1 / scale). */
+static inline int qat_grad_code(float x, float scale, uint32_t word, int qmax)
+{
+	if (scale != scale)
+		return 0;
+	return qat_clamp_int((int)floorf(x * (1.0f / scale) + qat_uniform(word)), -qmax, qmax);
 }
 
 #ifdef __cplusplus

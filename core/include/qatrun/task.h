@@ -34,6 +34,8 @@ typedef struct qat_session_spec {
 	int64_t steps;			/* TRAIN: in all, for schemes that change over time */
 	int64_t context;		/* GENERATE: tokens that a sequence may reach; length is
 					 * how many of a prompt run at once */
+	int64_t gradient_bits;		/* TRAIN: products of the backward pass take gradients as
+					 * codes of this many bits where schemes allow; 0: floats */
 } qat_session_spec;
 
 typedef struct qat_task {

@@ -1,0 +1,292 @@
+/* qgrad.c - gradients as codes, rounded up or down at random. Per ISA.
+ *
+ *   g = fl(dy fold),   scale = amax / qmax,   q = clamp(floor(fl(fl(g r) + u))),   r = fl(1 / scale)
+ *
+ * by token, or by channel and sequence; then codes come out turned, channel after channel.
+ * u is Philox's: four words of a counter for four elements. A vector of 64-bit lanes has as
+ * many counters, the halves above being garbage that its product does not see.
+ */
+#include "kernels.h"
+#include "simd.h"
+
+enum { PIECE = 512, BLOCK = 64 };	/* elements of a row; of either side of a square */
+
+/* ---- random words ---- */
+
+#if defined __AVX512F__ || defined __AVX2__ || defined __SSE2__
+#if defined __AVX512F__
+typedef __m512i counters;
+#define product(a, b) _mm512_mul_epu32(a, b)
+#define lower(a, b) _mm512_unpacklo_epi64(a, b)
+#define upper(a, b) _mm512_unpackhi_epi64(a, b)
+#elif defined __AVX2__
+typedef __m256i counters;
+#define product(a, b) _mm256_mul_epu32(a, b)
+#define lower(a, b) _mm256_unpacklo_epi64(a, b)
+#define upper(a, b) _mm256_unpackhi_epi64(a, b)
+#else
+typedef __m128i counters;
+#define product(a, b) _mm_mul_epu32(a, b)
+#define lower(a, b) _mm_unpacklo_epi64(a, b)
+#define upper(a, b) _mm_unpackhi_epi64(a, b)
+#endif
+typedef uint64_t vq __attribute__((vector_size(sizeof(counters))));
+
+enum { Q = sizeof(vq) / 8, WORDS = 4 * Q };
+
+/* The words of Q counters from `first` on. Lanes hold them in the order in which the
+ * interleaving at the end puts them right. */
+QAT_INLINE void some_words(uint32_t *out, uint64_t seed, uint64_t first, uint32_t sequence,
+			   uint32_t stream)
+{
+	const vq zero = { 0 }, low = zero + 0xffffffffu;
+	const vq m0 = zero + 0xD2511F53u, m1 = zero + 0xCD9E8D57u;
+	uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+	vq c0, c1, c2 = zero + sequence, c3 = zero + stream;
+	counters half;
+
+	for (int i = 0; i < Q; i++)
+		c0[i] = first + (uint64_t)(i % 2 * (Q / 2) + i / 2);
+	c1 = c0 >> 32;
+#pragma GCC unroll 10
+	for (int round = 0; round < 10; round++) {
+		const vq a = (vq)product((counters)c0, (counters)m0);
+		const vq b = (vq)product((counters)c2, (counters)m1);
+
+		c0 = (b >> 32) ^ c1 ^ (zero + k0);
+		c2 = (a >> 32) ^ c3 ^ (zero + k1);
+		c1 = b;
+		c3 = a;
+		k0 += 0x9E3779B9u;
+		k1 += 0xBB67AE85u;
+	}
+	c0 = (c0 & low) | c1 << 32;
+	c2 = (c2 & low) | c3 << 32;
+	half = lower((counters)c0, (counters)c2);
+	memcpy(out, &half, sizeof half);
+	half = upper((counters)c0, (counters)c2);
+	memcpy(out + WORDS / 2, &half, sizeof half);
+}
+#else
+enum { Q = 1, WORDS = 4 };
+
+QAT_INLINE void some_words(uint32_t *out, uint64_t seed, uint64_t first, uint32_t sequence,
+			   uint32_t stream)
+{
+	qat_philox(out, seed, first, sequence, stream);
+}
+#endif
+
+/* Words of elements [at, at + n) of a sequence: where they begin in out, which has room for
+ * n + 2 WORDS. */
+QAT_INLINE const uint32_t *words_of(uint32_t *out, const qat_grad_args *a, int64_t sequence,
+				    int64_t at, int64_t n)
+{
+	const int64_t skip = at % 4;
+
+	for (int64_t i = 0; i < n + skip; i += WORDS)
+		some_words(out + i, a->seed, (uint64_t)((at + i) / 4),
+			   (uint32_t)(a->sequence + sequence), a->stream);
+	return out + skip;
+}
+
+/* ---- elements ---- */
+
+/* n codes of finite numbers. */
+QAT_INLINE void round_at_random(int8_t *restrict q, const float *restrict x,
+				const uint32_t *restrict word, const float *restrict r, int64_t n,
+				int32_t qmax, int one)
+{
+	for (int64_t i = 0; i < n; i++) {
+		const float u = (float)(int32_t)(word[i] >> 8) * 5.9604644775390625e-8f;
+		const float v = x[i] * r[one ? 0 : i], sum = v + u;
+		const int32_t cut = (int32_t)sum, down = cut - ((float)cut > sum);
+		const int32_t top = down > qmax ? qmax : down;
+
+		q[i] = (int8_t)(top < -qmax ? -qmax : top);
+	}
+}
+
+/* The largest magnitude as bits: 0x7f800000 and up are no numbers. */
+QAT_INLINE int32_t magnitude(float x)
+{
+	return (int32_t)(qat_f32_bits(x) & 0x7fffffffu);
+}
+
+static float scale_of(int32_t top, int32_t qmax)
+{
+	return qat_grad_scale(qat_f32_from_bits((uint32_t)top), top >= 0x7f800000, qmax);
+}
+
+static float fold_of(const qat_grad_args *a, int64_t i)
+{
+	return a->fold[a->fold_rows ? i / a->fold_rows : 0];
+}
+
+/* ---- by token ---- */
+
+/* n <= PIECE elements of a row from channel o on, folded. */
+QAT_INLINE void load_row(float *restrict x, const qat_grad_args *a, int64_t row, int64_t o,
+			 int64_t n)
+{
+	load_floats(x, a->dy.data, a->dy.dtype, row * a->channels + o, n);
+	if (a->fold_rows == 1) {
+		const float *restrict f = a->fold + o;
+
+		for (int64_t i = 0; i < n; i++)
+			x[i] *= f[i];
+	} else {
+		for (int64_t i = 0; i < n; i++)
+			x[i] *= fold_of(a, o + i);
+	}
+}
+
+static void one_row(const qat_grad_args *a, int64_t row)
+{
+	const int64_t t = row % a->length, sequence = row / a->length;
+	int8_t *q = a->codes + row * a->channels;
+	uint32_t words[PIECE + 2 * WORDS];
+	float x[PIECE], r;
+	int32_t top = 0;
+
+	for (int64_t o = 0; o < a->channels; o += PIECE) {
+		const int64_t n = min64(PIECE, a->channels - o);
+
+		load_row(x, a, row, o, n);
+		for (int64_t i = 0; i < n; i++)
+			top = magnitude(x[i]) > top ? magnitude(x[i]) : top;
+	}
+	a->scale[row] = scale_of(top, a->qmax);
+	if (top >= 0x7f800000) {
+		memset(q, 0, (size_t)a->channels);
+		return;
+	}
+	r = 1.0f / a->scale[row];
+	for (int64_t o = 0; o < a->channels; o += PIECE) {
+		const int64_t n = min64(PIECE, a->channels - o);
+
+		if (a->channels > PIECE)
+			load_row(x, a, row, o, n);
+		round_at_random(q + o, x, words_of(words, a, sequence, t * a->channels + o, n), &r,
+				n, a->qmax, 1);
+	}
+}
+
+static void rows(const qat_grad_args *a)
+{
+#pragma omp parallel for schedule(static)
+	for (int64_t row = 0; row < a->batch * a->length; row++)
+		one_row(a, row);
+}
+
+/* ---- by channel ---- */
+
+#if defined __SSE2__
+/* 16 x 16 bytes, turned. */
+static void turn_16(int8_t *out, int64_t ld, const int8_t *in)
+{
+	__m128i a[16], b[16];
+
+	for (int i = 0; i < 16; i++)
+		a[i] = _mm_loadu_si128((const __m128i *)(const void *)(in + i * BLOCK));
+	for (int step = 0; step < 4; step++) {
+#pragma GCC unroll 8
+		for (int i = 0; i < 8; i++) {
+			b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
+			b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+		}
+		memcpy(a, b, sizeof a);
+	}
+	for (int i = 0; i < 16; i++)
+		_mm_storeu_si128((__m128i *)(void *)(out + i * ld), a[i]);
+}
+#else
+static void turn_16(int8_t *out, int64_t ld, const int8_t *in)
+{
+	for (int i = 0; i < 16; i++)
+		for (int j = 0; j < 16; j++)
+			out[i * ld + j] = in[j * BLOCK + i];
+}
+#endif
+
+/* in [tokens][BLOCK] to out [channels][ld]. */
+static void turn(int8_t *out, int64_t ld, const int8_t *in, int64_t tokens, int64_t channels)
+{
+	const int64_t whole_t = tokens / 16 * 16, whole_o = channels / 16 * 16;
+
+	for (int64_t o = 0; o < whole_o; o += 16)
+		for (int64_t t = 0; t < whole_t; t += 16)
+			turn_16(out + o * ld + t, ld, in + t * BLOCK + o);
+	for (int64_t o = 0; o < channels; o++)
+		for (int64_t t = o < whole_o ? whole_t : 0; t < tokens; t++)
+			out[o * ld + t] = in[t * BLOCK + o];
+}
+
+/* n <= BLOCK elements of a row from channel o on, folded. */
+QAT_INLINE void load_part(float *restrict x, const qat_grad_args *a, int64_t row, int64_t o,
+			  int64_t n)
+{
+	const float f = fold_of(a, row);
+
+	load_floats(x, a->dy.data, a->dy.dtype, row * a->channels + o, n);
+	for (int64_t i = 0; i < n; i++)
+		x[i] *= f;
+}
+
+/* Scales of BLOCK channels in a sequence, and their reciprocals. Of a channel that holds no
+ * numbers r is 0, and *bad is set. */
+static void find_scales(const qat_grad_args *a, int64_t sequence, int64_t o, int64_t n,
+			float *restrict r, int *bad)
+{
+	int32_t top[BLOCK] = { 0 };
+	float x[BLOCK];
+
+	for (int64_t t = 0; t < a->length; t++) {
+		load_part(x, a, sequence * a->length + t, o, n);
+		for (int64_t i = 0; i < n; i++)
+			top[i] = magnitude(x[i]) > top[i] ? magnitude(x[i]) : top[i];
+	}
+	*bad = 0;
+	for (int64_t i = 0; i < n; i++) {
+		const float scale = scale_of(top[i], a->qmax);
+
+		a->scale[(o + i) * a->batch + sequence] = scale;
+		r[i] = top[i] < 0x7f800000 ? 1.0f / scale : 0.0f;
+		*bad |= top[i] >= 0x7f800000;
+	}
+}
+
+static void one_block(const qat_grad_args *a, int64_t sequence, int64_t o)
+{
+	const int64_t n = min64(BLOCK, a->channels - o), ld = a->batch * a->length;
+	int8_t q[BLOCK * BLOCK] = { 0 };
+	uint32_t words[BLOCK + 2 * WORDS];
+	float x[BLOCK], r[BLOCK];
+	int bad;
+
+	find_scales(a, sequence, o, n, r, &bad);
+	for (int64_t t0 = 0; t0 < a->length; t0 += BLOCK) {
+		const int64_t tokens = min64(BLOCK, a->length - t0);
+
+		for (int64_t t = t0; t < t0 + tokens; t++) {
+			const uint32_t *w = words_of(words, a, sequence, t * a->channels + o, n);
+
+			load_part(x, a, sequence * a->length + t, o, n);
+			for (int64_t i = 0; bad && i < n; i++)
+				x[i] = r[i] == 0.0f ? 0.0f : x[i];
+			round_at_random(q + (t - t0) * BLOCK, x, w, r, n, a->qmax, 0);
+		}
+		turn(a->codes + o * ld + sequence * a->length + t0, ld, q, tokens, n);
+	}
+}
+
+static void columns(const qat_grad_args *a)
+{
+#pragma omp parallel for schedule(dynamic) collapse(2)
+	for (int64_t sequence = 0; sequence < a->batch; sequence++)
+		for (int64_t o = 0; o < a->channels; o += BLOCK)
+			one_block(a, sequence, o);
+}
+
+extern const qat_grad_kernels QAT_NAME(qat_grad);
+const qat_grad_kernels QAT_NAME(qat_grad) = { rows, columns };
