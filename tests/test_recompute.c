@@ -42,13 +42,15 @@ static const qat_scheme_set mxfp4_set = { sizeof mxfp4_set, -1, 1, mxfp4_at };
 typedef struct setup {
 	const char *name;
 	const qat_scheme_set *port[QAT_PORTS];
+	int64_t gradient_bits;
 } setup;
 
 static const setup setups[] = {
-	{ "float", { NULL, NULL, NULL } },
-	{ "int4 x int8", { &int4_set, &int8_set, &int8_set } },
-	{ "mxfp4", { &mxfp4_set, NULL, NULL } },
-	{ "mxfp4 both", { &mxfp4_set, &mxfp4_set, NULL } },
+	{ "float", { NULL, NULL, NULL }, 0 },
+	{ "int4 x int8", { &int4_set, &int8_set, &int8_set }, 0 },
+	{ "mxfp4", { &mxfp4_set, NULL, NULL }, 0 },
+	{ "mxfp4 both", { &mxfp4_set, &mxfp4_set, NULL }, 0 },
+	{ "gradients as codes", { &int8_set, &int8_set, NULL }, 8 },
 };
 enum { SETUPS = sizeof setups / sizeof *setups };
 
@@ -172,6 +174,7 @@ static int step_new(step *s, const form *f)
 
 	if (!step_forward(s, f))
 		return 0;
+	s->k.g->gradient_bits = f->setup->gradient_bits;
 	ck_assert_msg(!qat_ir_differentiate(s->k.g, &s->loss, f->accumulate, &s->trained,
 					    &s->n_trained), "%s", qat_error());
 	ck_assert_msg(!qat_ir_optimize(s->k.g, adamw.interface ? &adamw : NULL, s->trained,

@@ -539,7 +539,10 @@ static void finish_row(const qat_qmm_args *a, float *out, int64_t r, int64_t c, 
 {
 	for (int64_t j = 0; a->bias && j < n; j++)
 		out[j] += a->bias[c + j];
-	store_floats(a->y.data, a->y.dtype, r * a->ldy + c, out, n);
+	if (n == COLS)			/* a loop of known length is a few instructions */
+		store_floats(a->y.data, a->y.dtype, r * a->ldy + c, out, COLS);
+	else
+		store_floats(a->y.data, a->y.dtype, r * a->ldy + c, out, n);
 }
 
 /* What the sums of a row begin with. */
