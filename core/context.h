@@ -24,6 +24,8 @@ typedef struct qat_context {
 	struct qat_step *step;		/* that runs */
 	int64_t beside;			/* bytes that sessions will need which share the one that
 					 * is planned */
+	int64_t own;			/* bytes in memory as a session was fitted to the limit:
+					 * what is fitted and what is judged go by one figure */
 	int quiet;			/* no progress */
 	const char *base_path;		/* of `base`, once it is open; NULL: random */
 	const char *base_revision;	/* that was fetched; NULL: not fetched, or unknown */

@@ -2,6 +2,7 @@
  * do not exist yet are stood for by `base`: shapes and schemes are the same. */
 #include "step.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,13 +30,14 @@ const char *qat_predict_sites(const qat_pipeline *p, int64_t state)
 
 static int within_limit(const qat_context *c, const qat_plan_size *size)
 {
-	const int64_t need = qat_plan_need(size) + c->beside;
+	const int64_t need = qat_plan_need(c, size) + c->beside;
 	const int64_t limit = c->p->device.memory_limit;
 
 	if (!limit || need <= limit)
 		return QAT_OK;
 	return qat_fail(QAT_EINVAL, "needs about %.1f MiB%s, more than memory_limit allows "
-			"(%.1f MiB): a smaller batch or length needs less", (double)need / (1 << 20),
+			"(%.1f MiB): a smaller batch or length needs less",
+			ceil(10.0 * (double)need / (1 << 20)) / 10,
 			size->level ? ", though the backward pass computes much again" : "",
 			(double)limit / (1 << 20));
 }

@@ -49,8 +49,8 @@ uint64_t qat_tensor_hash(const qat_tensor *t);
 enum { QAT_EXPECT_EXPLAIN = 1, QAT_EXPECT_FLOATS = 2, QAT_EXPECT_CODES = 4 };
 int qat_session_predict(qat_plan_size *out, const char **range, qat_context *c,
 			const qat_session_spec *spec, int how);
-/* Bytes that the process will have with a plan: what it has now, the slabs, and a margin. */
-int64_t qat_plan_need(const qat_plan_size *size);
+/* Bytes that the process will have with a plan: its own, the slabs, and a margin. */
+int64_t qat_plan_need(const qat_context *c, const qat_plan_size *size);
 void qat_session_size(const qat_session *x, qat_plan_size *out);
 
 /* Writes a state with all weights at sites held as codes. sites NULL: the state's own.

@@ -10,10 +10,10 @@
 /* Code of libraries, and what they and the task allocate: measured 3 to 19 MB. */
 #define LIBRARIES ((int64_t)16 << 20)
 
-int64_t qat_plan_need(const qat_plan_size *size)
+int64_t qat_plan_need(const qat_context *c, const qat_plan_size *size)
 {
-	return qat_memory_now() + LIBRARIES + size->params + size->state + size->step +
-	       size->scratch + size->mapped;
+	return c->own + LIBRARIES + size->params + size->state + size->step + size->scratch +
+	       size->mapped;
 }
 
 /* *over: bytes that the plan takes beyond memory_limit. */
@@ -23,7 +23,7 @@ static int plan_size(const qat_session *x, const int64_t *keep, int64_t n_keep,
 	const qat_exec_spec spec = qat_session_exec_spec(x, keep, n_keep);
 	const int rc = qat_exec_expect(size, &x->context->device, &spec, 0);
 
-	*over = rc ? 0 : qat_plan_need(size) + x->context->beside -
+	*over = rc ? 0 : qat_plan_need(x->context, size) + x->context->beside -
 			 x->context->p->device.memory_limit;
 	return rc;
 }
@@ -90,6 +90,7 @@ int qat_session_fit(qat_session *x, int64_t **keep, int64_t *n_keep)
 
 	if (rc || !x->context->p->device.memory_limit)
 		return rc;
+	x->context->own = qat_memory_now();
 	return x->spec.mode == QAT_SESSION_TRAIN ? fit_training(x, keep, n_keep)
 						  : fit_frozen(x, *keep, *n_keep);
 }
