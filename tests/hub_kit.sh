@@ -15,6 +15,7 @@ top_srcdir=$(cd "${top_srcdir:-..}" && pwd)
 cd "$dir" || exit 99
 unset HF_TOKEN HF_TOKEN_PATH HUGGING_FACE_HUB_TOKEN HF_HUB_CACHE HUGGINGFACE_HUB_CACHE
 unset HF_HUB_OFFLINE TRANSFORMERS_OFFLINE http_proxy HTTP_PROXY all_proxy ALL_PROXY
+unset https_proxy HTTPS_PROXY REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE
 export HF_HOME=$dir/home HF_HUB_DOWNLOAD_TIMEOUT=20 no_proxy=127.0.0.1
 
 # ---- repositories ----
@@ -31,8 +32,9 @@ echo '{}' >root/tiny/tokenizer_config.json
 cp -r root/tiny root/shards
 "$python" "$top_srcdir/tests/hub_server.py" split root/shards || exit 99
 
+# serve [CERTIFICATE KEY]
 serve() {
-	"$python" "$top_srcdir/tests/hub_server.py" serve "$dir/root" "$dir/log" "$dir/ports" &
+	"$python" "$top_srcdir/tests/hub_server.py" serve "$dir/root" "$dir/log" "$dir/ports" "$@" &
 	for i in $(seq 60); do
 		[ -e ports ] || sleep 0.5
 	done
@@ -40,7 +42,7 @@ serve() {
 		echo "skipped: hub_server.py has found no port"
 		exit 77
 	}
-	export HF_ENDPOINT=http://127.0.0.1:$port/
+	export HF_ENDPOINT=http${1:+s}://127.0.0.1:$port/
 }
 
 # ---- asking ----
@@ -70,6 +72,26 @@ again() {
 	timeout 60 "$run" --quiet --check p.yaml >stdout 2>stderr </dev/null && return
 	fail "$*: exit $?: $(cat stderr)"
 	return 1
+}
+
+# says PATTERN NAME [KEYS]: it is refused, with an empty cache, before anything runs
+says() {
+	anew
+	says_again "$@"
+}
+
+says_again() {
+	checks=$((checks + 1))
+	pattern=$1
+	shift
+	pipeline "$@"
+	timeout 60 "$run" --quiet p.yaml >stdout 2>stderr </dev/null
+	code=$?
+	[ $code -eq 2 ] || fail "$*: exit $code: $(cat stderr)"
+	grep -q "^qat-run: p.yaml:5:8: .*$pattern" stderr || fail "$*: no \"$pattern\": $(cat stderr)"
+	[ "$(wc -l <stderr)" -eq 1 ] || fail "$*: more than a line: $(cat stderr)"
+	[ ! -e out ] || fail "$*: was refused, but left an output"
+	rm -rf out
 }
 
 # asked COUNT PATTERN: so many lines of log

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """hub_server.py - a hub that also misbehaves, for test_hub.sh. Standard library alone.
 
-    hub_server.py serve ROOT LOG PORTS    serves ROOT/<name>/<files>; writes two ports to PORTS:
-                                          the hub's, and that of the host that it redirects to
+    hub_server.py serve ROOT LOG PORTS [CERTIFICATE KEY]
+                                          serves ROOT/<name>/<files>; writes two ports to PORTS:
+                                          the hub's, and that of the host that it redirects to.
+                                          With a certificate, the hub alone speaks TLS
     hub_server.py split FOLDER            makes shards and an index of model.safetensors
 
 A repository is <behaviour>/<name>: good/tiny is served as a hub does, cut/tiny breaks off, ...
@@ -12,6 +14,7 @@ import hashlib
 import http.server
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -80,7 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.api(parts[2], parts[3], "/".join(parts[5:]) or "main")
         elif len(parts) > 4 and parts[2] == "resolve":
             self.resolve(parts[0], parts[1], parts[3], "/".join(parts[4:]))
-        elif self.server.role == "cdn" and len(parts) == 3:
+        elif (self.server.role == "cdn" or parts[0] == "own") and len(parts) == 3:
             self.body(*parts)
         else:
             self.error(404)
@@ -176,7 +179,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             size = "9" * 40
         if mode == "tags":
             tag = "../../../../evil"
-        where = "http://127.0.0.1:%d/%s/%s/%s" % (self.server.cdn, mode, name, file)
+        where = "/%s/%s/%s" % (mode, name, file)
+        if mode != "own":       # that host has all itself
+            where = "http://127.0.0.1:%d%s" % (self.server.cdn, where)
         self.answer(302, b"Found", Location=where, ETag='"of the redirect"',
                     X_Linked_ETag='"%s"' % tag, X_Linked_Size=str(size), X_Repo_Commit=COMMIT)
 
@@ -261,8 +266,12 @@ class Server(http.server.ThreadingHTTPServer):
         pass        # a client that leaves
 
 
-def serve(root, log, ports):
+def serve(root, log, ports, certificate=None, key=None):
     hub, cdn = (Server(("127.0.0.1", 0), Handler) for _ in range(2))
+    if certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate, key)
+        hub.socket = tls.wrap_socket(hub.socket, server_side=True)
     for server, role in ((hub, "hub"), (cdn, "cdn")):
         server.root, server.log, server.role = root, log, role
         server.cdn = cdn.server_address[1]

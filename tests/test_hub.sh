@@ -25,28 +25,6 @@ cp root/tiny/model.safetensors root/configless
 echo '{"model_type": "martian"}' >root/alien/config.json
 serve
 
-# ---- asking ----
-
-# says PATTERN NAME [KEYS]: it is refused, with an empty cache, before anything runs
-says() {
-	anew
-	says_again "$@"
-}
-
-says_again() {
-	checks=$((checks + 1))
-	pattern=$1
-	shift
-	pipeline "$@"
-	timeout 60 "$run" --quiet p.yaml >stdout 2>stderr </dev/null
-	code=$?
-	[ $code -eq 2 ] || fail "$*: exit $code: $(cat stderr)"
-	grep -q "^qat-run: p.yaml:5:8: .*$pattern" stderr || fail "$*: no \"$pattern\": $(cat stderr)"
-	[ "$(wc -l <stderr)" -eq 1 ] || fail "$*: more than a line: $(cat stderr)"
-	[ ! -e out ] || fail "$*: was refused, but left an output"
-	rm -rf out
-}
-
 commit=0123456789abcdef0123456789abcdef01234567
 cache=home/hub/models--good--tiny
 size=$(wc -c <root/tiny/model.safetensors)

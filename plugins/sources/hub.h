@@ -20,6 +20,7 @@ typedef struct hub_env {
 	char *token;			/* NULL: none */
 	int offline;
 	long timeout;			/* seconds without an answer */
+	char *trusted;			/* file of certificates in place of libcurl's; NULL: those */
 } hub_env;
 
 int hub_env_read(hub_env *out);

@@ -241,6 +241,26 @@ static int read_endpoint(char **out)
 	return hub_text(out, "%.*s", (int)n, text);
 }
 
+/* Who vouches for a hub, where the system's list is not what is wanted: the variables that
+ * the hub's own clients and libcurl's program know. */
+static int read_trusted(char **out)
+{
+	static const char *const names[] = {
+		"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"
+	};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		const char *path = variable(names[i]);
+
+		if (!path)
+			continue;
+		if (access(path, R_OK))
+			return qat_fail(QAT_EINVAL, "%s: %s: %s", names[i], path, strerror(errno));
+		return hub_text(out, "%s", path);
+	}
+	return QAT_OK;
+}
+
 int hub_env_read(hub_env *out)
 {
 	const char *timeout = variable("HF_HUB_DOWNLOAD_TIMEOUT");
@@ -258,6 +278,8 @@ int hub_env_read(hub_env *out)
 		rc = read_token(&out->token, home);
 	if (!rc)
 		rc = read_endpoint(&out->endpoint);
+	if (!rc)
+		rc = read_trusted(&out->trusted);
 	free(home);
 	if (rc)
 		hub_env_free(out);
@@ -269,5 +291,6 @@ void hub_env_free(hub_env *e)
 	free(e->endpoint);
 	free(e->cache);
 	free(e->token);
+	free(e->trusted);
 	*e = (hub_env){ 0 };
 }

@@ -130,6 +130,8 @@ static void set_options(hub_http *h, hub_exchange *x, const char *url, int64_t f
 	curl_easy_setopt(e, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	if (h->env->trusted)
+		curl_easy_setopt(e, CURLOPT_CAINFO, h->env->trusted);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, "qatrun/" QAT_PLUGIN_VERSION);
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
 	curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, (long)SLOWEST);
