@@ -96,7 +96,7 @@ int front_write_fit(FILE *out, const qat_front_given *g, int indent)
 {
 	static const pair counts[] = {
 		{ "steps", "steps" }, { "batch", "batch" }, { "accumulate", "accumulate" },
-		{ "clip", "clip" }, { NULL, NULL }
+		{ "clip", "clip" }, { "gradient_bits", "gradient-bits" }, { NULL, NULL }
 	};
 	static const pair optimizer[] = { { "lr", "lr" }, { "weight_decay", "weight-decay" },
 					  { NULL, NULL } };
@@ -104,7 +104,7 @@ int front_write_fit(FILE *out, const qat_front_given *g, int indent)
 					 { NULL, NULL } };
 	int rc;
 
-	fputs("data: train", out);
+	fputs("data: train", out);	/* an option that a front lacks has no value */
 	rc = write_pairs(out, g, counts, 0);
 	fprintf(out, ",\n%*soptimizer: {name: adamw", indent, "");
 	if (!rc)

@@ -12,6 +12,8 @@ static const qat_front_option options[] = {
 	{ "group-size", "N", NULL, "columns of a weight that share a scale; default: a row", 0 },
 	{ "activations", "NAME", NULL, "scheme of what comes in; default: none", 0 },
 	FRONT_TRAINING,
+	{ "gradient-bits", "N", NULL, "codes of gradients, 2 to 8 bits: faster where the schemes\n"
+	  "allow it; default: floats", 0 },
 	FRONT_RUN,
 	{ .name = NULL }
 };

@@ -52,6 +52,8 @@ says 2 'write a scheme, or a scheme and its' "$train" $model --data text --schem
 says 2 '^qat-compare: --schemes "": write' "$compare" $model --data text --schemes mxfp4,
 says 2 'mxfp4 is there twice' "$compare" $model --data text --schemes mxfp4,mxfp4
 says 2 'none is no scheme' "$compare" $model --data text --schemes int4,none
+says 2 'gradient_bits: no site has a weight with one scale for a row' "$train" $model --data text --scheme int4:32 \
+	--length 32 --gradient-bits 8
 says 2 'no weight has a scheme' "$train" $model --data text --scheme none --group-size 8
 says 2 'says 32 already' "$train" $model --data text --scheme int4:32 --group-size 8
 says 2 'text is text and lines.jsonl is jsonl' "$train" $model --data text \
@@ -98,6 +100,8 @@ prints "  train: {dataset: jsonl, files: [$here/lines.jsonl], length: 16}" \
 	"$train" $model --data lines.jsonl --scheme int4 --length 16
 prints "  test: {dataset: text, files: [$here/text, $here/text], length: 32, limit: 3}" "$@" \
 	--scheme int4 --test text --test text --limit 3
+prints '  - {task: train, from: base, sites: deploy, as: qat, data: train, steps: 100, batch: 4, accumulate: 1, clip: 1, gradient_bits: 8,' \
+	"$@" --scheme int8 --activations int8 --gradient-bits 8
 prints '    limit: 5' "$@" --scheme int4 --set data.train.limit=5
 
 # a name that YAML would take for something else
