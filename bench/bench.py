@@ -3,93 +3,81 @@
     SMOLLM2=model.gguf BENCH_DATA=folder make bench [PEER_PYTHON=python with torch]
 
 Rounds of all cases in turn (ours, the peer's, ours ...), so that neighbours of a virtual
-machine disturb both alike. Prints a table of medians, and ratios of ours to the peer's in
-the same round; --json has all of it. Exits with 77 where SMOLLM2 or BENCH_DATA is not set
-(not DATA, which make has a use of its own for).
+machine disturb both alike. Prints a table of medians, and ratios of two runs of the same
+round; --targets holds them against what is aimed at, --json has all of it. Exits with 77
+where SMOLLM2 or BENCH_DATA is not set (not DATA, which make has a use of its own for).
 
 Share of the ceiling: seconds that the products of matrices would take at the ceiling of
 their type, over the seconds taken. For a token, with P weights in the blocks' linears and
 V x C in the head,
     training    6 P + 6 V C operations (forward, and twice as many backward)
     evaluation  2 P + 2 V C
-of which W8A8 and int4 do the blocks' 2 P of the forward pass in int8 and the rest in bf16.
-Products of attention are not counted.
+of which W8A8 and int4 do the blocks' 2 P of the forward pass in int8, w8a8-int8 the 4 P of
+the backward pass too, and the rest in bf16. Products of attention are not counted.
 """
 import argparse
+import collections
 import json
 import os
-import shutil
 import statistics
-import struct
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-SKIPPED = 77
+import kit
+from kit import CASES, megabytes, spread, table
 
-# name: precision, quantizer of weights, type of the blocks' forward products
-CASES = {
-    "f32": ("f32", None, "f32"),
-    "bf16": ("bf16", None, "bf16"),
-    "w8a8": ("bf16", "{quantizer: int8, granularity: channel}", "int8"),
-    "int4": ("bf16", "{quantizer: int4, group_size: 32}", "int8"),
-}
-RUNS = ["train f32", "train bf16", "train w8a8", "train int4",
+RUNS = ["train f32", "train bf16", "train w8a8", "train w8a8-int8", "train int4",
         "evaluate f32", "evaluate bf16", "evaluate w8a8", "evaluate int4"]
 
 # kind of peer: {our case: precision, torchao's scheme}. The first two hold QAT against
 # training in full precision.
-PLAIN = {"f32": ("f32", "none"), "bf16": ("bf16", "none"),
-         "w8a8": ("bf16", "none"), "int4": ("bf16", "none")}
-QAT = {"w8a8": ("bf16", "w8a8"), "int4": ("bf16", "8da4w")}
+PLAIN = {name: (case.precision, "none") for name, case in CASES.items()}
+SCHEMES = {"w8a8": "w8a8", "w8a8-int8": "w8a8", "int4": "8da4w"}
+QAT = {name: ("bf16", scheme) for name, scheme in SCHEMES.items()}
 PEERS = {"eager": PLAIN, "compiled": PLAIN, "qat": QAT, "qat-compiled": QAT,
-         "qat-f32": {"w8a8": ("f32", "w8a8"), "int4": ("f32", "8da4w")}}
+         "qat-f32": {name: ("f32", scheme) for name, scheme in SCHEMES.items()}}
 
-PIPELINE = """qatrun: 1
-name: bench
-seed: 1
-model: {{path: "{model}"}}
-device: {{precision: {precision}, threads: {threads}}}
-data:
-  train: {{dataset: text, files: ["{data}/wikitext-2/valid.txt"], length: {length}}}
-  test: {{dataset: text, files: ["{data}/wikitext-2/test.txt"], length: {length}, limit: {limit}}}
-"""
-SCHEMES = """schemes:
-  w: {weight}
-  a: {{quantizer: int8, granularity: token}}
-sites:
-  deploy:
-    - {{match: "layers.*.{{attn,mlp}}", weight: w, input: a}}
-"""
-TRAIN = """  - {{task: train, from: base, {sites}as: out, data: train, steps: {steps},
-     batch: {batch}, optimizer: {{name: adamw, lr: 2e-5, weight_decay: 0.0}},
-     schedule: {{name: constant}}}}
-"""
-QUANTIZE = "  - {task: quantize, from: base, sites: deploy, as: ptq}\n"
-EVALUATE = "  - {{task: evaluate, of: [{state}], data: test, batch: {batch}}}\n"
+# Ours over another: our own run, or that of a kind of peer. least: the ratio is at least
+# `wanted`, else at most.
+Target = collections.namedtuple("Target", "name other key wanted least", defaults=[True])
+SPEED, MEMORY = "tokens_per_second", "peak_bytes"
+QUANTIZED = ["train w8a8", "train w8a8-int8", "train int4"]
+TARGETS = [
+    Target("train bf16", "compiled", SPEED, 1.2),
+    Target("train w8a8", "train bf16", SPEED, 1.15),
+    Target("train w8a8-int8", "train bf16", SPEED, 1.4),
+    Target("train int4", "train bf16", SPEED, 1.0),
+    *(Target(name, "qat-compiled", SPEED, 2.0) for name in QUANTIZED),
+    *(Target(name, "qat-f32", SPEED, 5.0) for name in QUANTIZED),
+    *(Target(name, "qat-compiled", MEMORY, 0.6, least=False) for name in QUANTIZED),
+    Target("evaluate w8a8", "evaluate bf16", SPEED, 1.5),
+    Target("evaluate int4", "evaluate bf16", SPEED, 1.5),
+]
+
+# First losses of ours and of a peer without quantization agree to this share.
+LOSS_TOLERANCE = 0.01
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    p.add_argument("--qat-run", default="qat-run")
+    kit.add_options(p)
     p.add_argument("--ceiling", default="bench/ceiling", help="the program of ceiling.c")
+    p.add_argument("--models", "--model", default="smollm2",
+                   help="of: " + ", ".join(kit.MODELS) + " (of random weights)")
     p.add_argument("--peer-python", default="", help="with torch and transformers; none: no peer")
-    p.add_argument("--batch", type=int, default=4)
-    p.add_argument("--length", type=int, default=256)
     p.add_argument("--peers", default="eager", help="kinds, of: " + ", ".join(PEERS)
                    + " (compilation takes minutes each time)")
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--steps", type=int, default=6, help="of training; the first is not timed")
-    p.add_argument("--batches", type=int, default=12, help="of evaluation, likewise")
-    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--batches", type=int, default=12, help="of evaluation; the first is not timed")
     p.add_argument("--only", default="", help="cases, as in \"train bf16,evaluate f32\"")
+    p.add_argument("--targets", action="store_true", help="print what is aimed at, and reached")
     p.add_argument("--json", default="bench.json", help="file of all figures")
     o = p.parse_args()
-    o.runs = [r.strip() for r in o.only.split(",")] if o.only else RUNS
-    o.peers = [k.strip() for k in o.peers.split(",")]
-    for given, known in ((o.runs, RUNS), (o.peers, PEERS)):
+    o.runs, o.peers, o.models = (
+        [word.strip() for word in given.split(",")]
+        for given in (o.only or ",".join(RUNS), o.peers, o.models))
+    for given, known in ((o.runs, RUNS), (o.peers, PEERS), (o.models, kit.MODELS)):
         unknown = [g for g in given if g not in known]
         if unknown:
             p.error(f"unknown {unknown[0]!r}, of: {', '.join(known)}")
@@ -98,113 +86,31 @@ def arguments():
     return o
 
 
-# ---- the model ----
-
-def gguf_values(path):
-    """Numbers of a GGUF file's header; of arrays, their length."""
-    kinds = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?",
-             10: "Q", 11: "q", 12: "d"}
-    with open(path, "rb") as f:
-        def read(kind):
-            return struct.unpack("<" + kind, f.read(struct.calcsize("<" + kind)))[0]
-
-        def value(kind):
-            if kind == 8:
-                return f.read(read("Q"))
-            if kind != 9:
-                return read(kinds[kind])
-            of, count = read("I"), read("Q")
-            if of == 8:
-                for _ in range(count):
-                    f.seek(read("Q"), os.SEEK_CUR)
-            else:
-                f.seek(count * struct.calcsize(kinds[of]), os.SEEK_CUR)
-            return count
-
-        if f.read(4) != b"GGUF":
-            raise SystemExit(f"bench: {path} is no GGUF file")
-        f.seek(4 + 8, os.SEEK_CUR)
-        return {f.read(read("Q")).decode(): value(read("I")) for _ in range(read("Q"))}
-
-
-def model_weights(path):
-    """Weights in the linears of all blocks, and in the head."""
-    v = gguf_values(path)
-    family = v["general.architecture"].decode()
-
-    def get(key):
-        return v[f"{family}.{key}"]
-
-    width, hidden, heads = (get("embedding_length"), get("feed_forward_length"),
-                            get("attention.head_count"))
-    kv_width = width // heads * get("attention.head_count_kv")
-    block = 2 * width * width + 2 * width * kv_width + 3 * width * hidden
-    return get("block_count") * block, v["tokenizer.ggml.tokens"] * width
-
-
-def token_seconds(run, weights, ceiling):
-    """Of a token at the ceiling, whose figures are in 1e9 operations a second."""
-    mode, case = run.split()
-    blocks, head = weights
-    precision, _, forward = CASES[case]
-    if precision not in ceiling or forward not in ceiling:
-        return None
-    passes = 3 if mode == "train" else 1
-    return 1e-9 * (2 * blocks / ceiling[forward]
-                   + (2 * blocks * (passes - 1) + 2 * head * passes) / ceiling[precision])
-
-
-# ---- runs ----
-
-def run(command, env=None):
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"bench: {' '.join(map(str, command))}: status {done.returncode}\n"
-                         f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.stdout
-
+# ---- the ceiling ----
 
 def measure_ceiling(o):
     """{kind: {threads: 1e9 operations a second}} and the instructions."""
     rates, names = {}, {}
-    for line in run([o.ceiling, str(o.threads)]).splitlines():
+    for line in kit.run([o.ceiling, str(o.threads)]).splitlines():
         kind, threads, rate, name = line.split("\t")
         rates.setdefault(kind, {})[int(threads)] = float(rate)
         names[kind] = name
     return rates, names
 
 
-def pipeline(o, name):
-    mode, case = name.split()
-    precision, weight, _ = CASES[case]
-    text = PIPELINE.format(model=o.model, data=o.data, precision=precision, threads=o.threads,
-                           length=o.length, limit=o.batches * o.batch)
-    if weight:
-        text += SCHEMES.format(weight=weight)
-    text += "steps:\n"
-    if mode == "train":
-        sites = "sites: deploy, " if weight else ""
-        return text + TRAIN.format(sites=sites, steps=o.steps, batch=o.batch)
-    if weight:
-        text += QUANTIZE
-    return text + EVALUATE.format(state="ptq" if weight else "base", batch=o.batch)
+def token_seconds(run, model, ceiling):
+    """Of a token at the ceiling, whose figures are in 1e9 operations a second."""
+    mode, case = run.split()
+    case = CASES[case]
+    passes = {"train": [case.forward, case.backward, case.backward],
+              "evaluate": [case.forward]}[mode]
+    if not {case.precision, *passes} <= ceiling.keys():
+        return None
+    return 1e-9 * sum(2 * model.blocks / ceiling[kind] + 2 * model.head / ceiling[case.precision]
+                      for kind in passes)
 
 
-def ours(o, name):
-    folder = Path(tempfile.mkdtemp(prefix="qatrun-bench-"))
-    try:
-        file = folder / "bench.yaml"
-        file.write_text(pipeline(o, name))
-        run([o.qat_run, "--quiet", "--set", f"output={folder / 'out'}", str(file)])
-        results = json.loads((folder / "out" / "results.json").read_text())
-    finally:
-        shutil.rmtree(folder)
-    step = results["steps"][-1]
-    o.device = results["machine"].get("device", o.device)
-    speed = results["evaluations"][-1] if name.startswith("evaluate") else step
-    return {"tokens_per_second": speed["tokens_per_second"], "peak_bytes": step["peak_bytes"],
-            "predicted_peak_bytes": step.get("predicted_peak_bytes")}
-
+# ---- runs ----
 
 def peers_of(o, name):
     """{kind: (mode, precision, scheme, compiled)} of one of our runs."""
@@ -218,60 +124,39 @@ def peer_name(which):
     return " ".join([mode, precision] + [scheme] * (scheme != "none") + ["compiled"] * compiled)
 
 
-def peer(o, which):
+def peer(o, model, which):
     mode, precision, scheme, compiled = which
     text = "valid.txt" if mode == "train" else "test.txt"
-    steps = (o.steps if mode == "train" else o.batches) + compiled
-    out = run([o.peer_python, str(Path(__file__).with_name("peer.py")), "--model", o.model,
-               "--text", f"{o.data}/wikitext-2/{text}", "--mode", mode, "--precision", precision,
-               "--steps", str(steps), "--threads", str(o.threads), "--scheme", scheme,
-               "--batch", str(o.batch), "--length", str(o.length)] + ["--compile"] * compiled)
+    options = {"model": model.path, "text": f"{o.data}/wikitext-2/{text}", "mode": mode,
+               "precision": precision, "scheme": scheme, "threads": o.threads,
+               "steps": o.steps if mode == "train" else o.batches,
+               "batch": o.batch, "length": o.length}
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    words += ["--compile"] * compiled + ["--bytes"] * (model.tokenizer == "bytes")
+    out = kit.run([o.peer_python, str(Path(__file__).with_name("peer.py")), *words])
     return json.loads(out.splitlines()[-1])
 
 
-def one_round(o, number):
+def one_round(o, model, number):
     """Ours, and each peer where this round has not run it yet."""
     figures = {"ours": {}, "peer": {}, "ceiling": measure_ceiling(o)[0]}
     for name in o.runs:
-        print(f"round {number + 1} of {o.rounds}: {name}", file=sys.stderr, flush=True)
-        figures["ours"][name] = ours(o, name)
+        kit.say_progress(f"{model.name}, round {number + 1} of {o.rounds}: {name}")
+        figures["ours"][name] = kit.ours(o, model, name)
         for which in peers_of(o, name).values() if o.peer_python else ():
             if peer_name(which) not in figures["peer"]:
-                print(f"    beside {peer_name(which)}", file=sys.stderr, flush=True)
-                figures["peer"][peer_name(which)] = peer(o, which)
+                kit.say_progress(f"    beside {peer_name(which)}")
+                figures["peer"][peer_name(which)] = peer(o, model, which)
     figures["load"] = os.getloadavg()[0]
     return figures
 
 
 # ---- what it says ----
 
-def spread(values, form="{:.0f}"):
-    """median (least - most)"""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{form.format(middle)} ({form.format(low)}-{form.format(high)})"
 
-
-def megabytes(values):
-    values = [v for v in values if v]
-    return f"{statistics.median(values) / 1e6:.0f}" if values else "-"
-
-
-def table(rows):
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = [c.ljust(w) if i == 0 else c.rjust(w)
-                 for i, (c, w) in enumerate(zip(row, widths))]
-        print("  ".join(cells).rstrip())
-
-
-def processor():
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return "unknown processor"
+def ratios(rounds, name, other, key, side="peer"):
+    """Ours over the other, which may be ours too, in each round."""
+    return [r["ours"][name][key] / r[side][other][key] for r in rounds]
 
 
 def say_ceiling(o, rounds, names):
@@ -286,17 +171,32 @@ def say_ceiling(o, rounds, names):
     return best
 
 
-def say_ours(o, rounds, best):
-    rows = [["", "tokens/s", "peak MB", "predicted MB", "of ceiling"]]
+def say_ours(o, model, rounds, best):
+    rows = [["", "tokens/s", "peak MB", "predicted MB", "of ceiling", "first loss"]]
     for name in o.runs:
         at = [r["ours"][name] for r in rounds]
-        speeds = [a["tokens_per_second"] for a in at]
-        floor = token_seconds(name, o.weights, best)
+        speeds = [a[SPEED] for a in at]
+        floor = token_seconds(name, model, best)
         share = f"{100 * floor * statistics.median(speeds):.0f} %" if floor else "-"
-        rows.append([name, spread(speeds), megabytes([a["peak_bytes"] for a in at]),
-                     megabytes([a["predicted_peak_bytes"] for a in at]), share])
+        rows.append([name, spread(speeds), megabytes([a[MEMORY] for a in at]),
+                     megabytes([a["predicted_peak_bytes"] for a in at]), share,
+                     f"{at[0]['first_loss']:.4f}"])
     print()
     table(rows)
+
+
+def say_own_ratios(o, rounds):
+    """What quantization costs or gains."""
+    rows = [["", "against", "speed", "memory"]]
+    for name in o.runs:
+        mode, case = name.split()
+        if CASES[case].weight and f"{mode} bf16" in o.runs:
+            rows.append([name, f"{mode} bf16"] + [
+                spread(ratios(rounds, name, f"{mode} bf16", key, "ours"), "{:.2f}")
+                for key in (SPEED, MEMORY)])
+    if rows[1:]:
+        print("\nours over our own bf16, in the same round")
+        table(rows)
 
 
 def say_peer(o, rounds):
@@ -305,50 +205,98 @@ def say_peer(o, rounds):
         return
     versions = {p["versions"] for p in rounds[0]["peer"].values()}
     print(f"\npeer: {max(versions, key=len)}")
-    rows = [["", "tokens/s", "peak MB", "first step, s"]]
+    rows = [["", "tokens/s", "peak MB", "first step, s", "first loss"]]
     for name in rounds[0]["peer"]:
         at = [r["peer"][name] for r in rounds]
-        rows.append([name, spread([a["tokens_per_second"] for a in at]),
-                     megabytes([a["peak_bytes"] for a in at]),
-                     spread([a["first_seconds"] for a in at])])
+        rows.append([name, spread([a[SPEED] for a in at]), megabytes([a[MEMORY] for a in at]),
+                     spread([a["first_seconds"] for a in at]), f"{at[0]['first_loss']:.4f}"])
     table(rows)
     print("\nours over the peer's, in the same round")
     rows = [["", "against", "speed", "memory"]]
     for name in o.runs:
         for other in map(peer_name, peers_of(o, name).values()):
-            pairs = [(r["ours"][name], r["peer"][other]) for r in rounds]
-            rows.append([name, other] + [
-                spread([a[key] / b[key] for a, b in pairs], "{:.2f}")
-                for key in ("tokens_per_second", "peak_bytes")])
+            rows.append([name, other] + [spread(ratios(rounds, name, other, key), "{:.2f}")
+                                         for key in (SPEED, MEMORY)])
     table(rows)
+
+
+def warn_losses(o, rounds):
+    """Where ours and a peer, both without quantization, do not begin with the same loss."""
+    for name in o.runs:
+        if CASES[name.split()[1]].weight:
+            continue
+        for other in {peer_name(which) for which in peers_of(o, name).values()}:
+            off = abs(ratios(rounds, name, other, "first_loss")[0] - 1.0)
+            if not off <= LOSS_TOLERANCE:
+                print(f"\nWARNING: first losses of our {name} and of the peer's {other} differ "
+                      f"by {100 * off:.1f} %: they do not train the same")
+
+
+def target_ratios(o, rounds, target):
+    """None where the two were not run."""
+    if target.name not in o.runs:
+        return None
+    if target.other in rounds[0]["ours"]:
+        return ratios(rounds, target.name, target.other, target.key, "ours")
+    which = peers_of(o, target.name).get(target.other)
+    if not which or peer_name(which) not in rounds[0]["peer"]:
+        return None
+    return ratios(rounds, target.name, peer_name(which), target.key)
+
+
+def say_targets(o, rounds):
+    rows = [["", "against", "", "target", "reached", ""]]
+    for t in TARGETS:
+        at = target_ratios(o, rounds, t)
+        row = [t.name, t.other if t.other in RUNS else f"{t.other} peer",
+               {SPEED: "speed", MEMORY: "memory"}[t.key], f"{'>=' if t.least else '<='} {t.wanted}"]
+        if at:
+            reached = statistics.median(at)
+            met = reached >= t.wanted if t.least else reached <= t.wanted
+            row += [spread(at, "{:.2f}"), "met" if met else "missed"]
+        rows.append(row if at else row + ["not measured", ""])
+    print("\ntargets")
+    table(rows)
+
+
+# ---- a model ----
+
+def measure(o, model):
+    """Its table, and all figures."""
+    began, load = time.time(), os.getloadavg()[0]
+    names = measure_ceiling(o)[1]
+    rounds = [one_round(o, model, i) for i in range(o.rounds)]
+    loads = [load] + [r["load"] for r in rounds]
+    device = rounds[0]["ours"][o.runs[0]]["device"] or kit.processor()
+    print(f"\n{model.name}: {kit.processor()}: {device}; batch {o.batch} x {o.length}, "
+          f"{o.threads} threads, {o.rounds} rounds")
+    print(f"load average {min(loads):.1f}-{max(loads):.1f} (ours is {o.threads}); "
+          f"{time.time() - began:.0f} s; median (least-most)\n")
+    best = say_ceiling(o, rounds, names)
+    say_ours(o, model, rounds, best)
+    say_own_ratios(o, rounds)
+    say_peer(o, rounds)
+    if rounds[0]["peer"]:
+        warn_losses(o, rounds)
+    if o.targets:
+        say_targets(o, rounds)
+    return {"device": device, "loads": loads, "instructions": names, "rounds": rounds,
+            "weights": {"blocks": model.blocks, "head": model.head}}
 
 
 def main():
     o = arguments()
-    missing = [name for name in ("SMOLLM2", "BENCH_DATA") if not os.environ.get(name)]
-    if missing:
-        print(f"bench: skipped: {' and '.join(missing)} not set: SMOLLM2 is "
-              "SmolLM2-135M-Instruct.Q4_1.gguf, BENCH_DATA a folder that has "
-              "wikitext-2/{valid,test}.txt")
-        return SKIPPED
-    o.model, o.data = (os.path.abspath(os.environ[name]) for name in ("SMOLLM2", "BENCH_DATA"))
-    o.weights = model_weights(o.model)
-    o.device = processor()
-    began, load = time.time(), os.getloadavg()[0]
-    _, names = measure_ceiling(o)
-    rounds = [one_round(o, i) for i in range(o.rounds)]
-    loads = [load] + [r["load"] for r in rounds]
-    print(f"\n{processor()}: {o.device}; batch {o.batch} x {o.length}, {o.threads} threads, "
-          f"{o.rounds} rounds")
-    print(f"load average {min(loads):.1f}-{max(loads):.1f} (ours is {o.threads}); "
-          f"{time.time() - began:.0f} s; median (least-most)\n")
-    best = say_ceiling(o, rounds, names)
-    say_ours(o, rounds, best)
-    say_peer(o, rounds)
-    Path(o.json).write_text(json.dumps({
-        "processor": processor(), "device": o.device, "threads": o.threads, "batch": o.batch,
-        "length": o.length, "loads": loads, "instructions": names, "rounds": rounds,
-        "weights": {"blocks": o.weights[0], "head": o.weights[1]}}, indent=1) + "\n")
+    makers, needs = zip(*(kit.MODELS[name] for name in o.models))
+    if kit.say_missing("bench", [*sum(needs, []), "BENCH_DATA"]):
+        return kit.SKIPPED
+    o.data = kit.variable_path("BENCH_DATA")
+    figures = {"processor": kit.processor(), "threads": o.threads, "batch": o.batch,
+               "length": o.length, "models": {}}
+    with tempfile.TemporaryDirectory(prefix="qatrun-bench-") as folder:
+        for make in makers:
+            model = make(o, folder)
+            figures["models"][model.name] = measure(o, model)
+            Path(o.json).write_text(json.dumps(figures, indent=1) + "\n")
     return 0
 
 
