@@ -126,8 +126,7 @@ def peer_name(which):
 
 def peer(o, model, which):
     mode, precision, scheme, compiled = which
-    text = "valid.txt" if mode == "train" else "test.txt"
-    options = {"model": model.path, "text": f"{o.data}/wikitext-2/{text}", "mode": mode,
+    options = {"model": model.path, "text": f"{o.data}/wikitext-2/{kit.FILES[mode]}", "mode": mode,
                "precision": precision, "scheme": scheme, "threads": o.threads,
                "steps": o.steps if mode == "train" else o.batches,
                "batch": o.batch, "length": o.length}

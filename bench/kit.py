@@ -32,9 +32,9 @@ seed: 1
 model: {model}
 device: {{precision: {precision}, threads: {threads}}}
 data:
-  train: {{dataset: text, files: ["{data}/wikitext-2/valid.txt"], length: {length}, limit: {batch}}}
-  test: {{dataset: text, files: ["{data}/wikitext-2/test.txt"], length: {length}, limit: {limit}}}
+  {mode}: {{dataset: text, files: ["{data}/wikitext-2/{file}"], length: {length}, limit: {limit}}}
 """
+FILES = {"train": "valid.txt", "evaluate": "test.txt"}
 SCHEMES = """schemes:
   w: {weight}
   a: {{quantizer: int8, granularity: token}}
@@ -47,7 +47,7 @@ TRAIN = """  - {{task: train, from: base, {options}as: out, data: train, steps: 
      schedule: {{name: constant}}}}
 """
 QUANTIZE = "  - {task: quantize, from: base, sites: deploy, as: ptq}\n"
-EVALUATE = "  - {{task: evaluate, of: [{state}], data: test, batch: {batch}}}\n"
+EVALUATE = "  - {{task: evaluate, of: [{state}], data: evaluate, batch: {batch}}}\n"
 SAVE = """qatrun: 1
 name: model
 seed: 1
@@ -204,9 +204,9 @@ def pipeline(o, model, name):
     that no peer knows."""
     mode, case = name.split()
     case = CASES[case]
-    text = PIPELINE.format(model=model.yaml, data=o.data, precision=case.precision,
-                           threads=o.threads, length=o.length, batch=o.batch,
-                           limit=o.batches * o.batch)
+    text = PIPELINE.format(model=model.yaml, mode=mode, data=o.data, file=FILES[mode],
+                           precision=case.precision, threads=o.threads, length=o.length,
+                           limit=o.batch * (1 if mode == "train" else o.batches))
     if case.weight:
         text += SCHEMES.format(weight=case.weight)
     text += "steps:\n"
