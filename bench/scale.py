@@ -17,6 +17,7 @@ from pathlib import Path
 
 import kit
 
+# and their colors
 CASES = {"bf16": "#1f6fb4", "w8a8": "#c4501b"}
 
 Point = collections.namedtuple("Point", "length batch layers threads")
@@ -126,6 +127,10 @@ def line(x1, y1, x2, y2):
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#dddddd"/>'
 
 
+def dot(x, y, case):
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{CASES[case]}"/>'
+
+
 def axes(name, values, speeds, across, up):
     """Grid, ticks and titles of a panel."""
     (left, bottom), (right, top) = ((across(values[0]), up(speeds[0])),
@@ -140,17 +145,22 @@ def axes(name, values, speeds, across, up):
     middle = (left + right) / 2
     out.append(text(middle, bottom + 34, TITLES[name], 'text-anchor="middle"'))
     out.append(text(left - 40, top - 12, "tokens a second"))
-    return out
+    return out + legend(right, top - 12)
 
 
 def curve(case, points, across, up):
     at = [(across(x), up(speed)) for x, speed, _ in points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
-    color = CASES[case]
-    return ([f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>']
-            + [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{color}"/>' for x, y in at]
-            + [text(at[-1][0] - 6, at[-1][1] + (-8 if case == "w8a8" else 16), case,
-                    f'text-anchor="end" fill="{color}"')])
+    return ([f'<polyline points="{path}" fill="none" stroke="{CASES[case]}" stroke-width="2"/>']
+            + [dot(x, y, case) for x, y in at])
+
+
+def legend(right, y):
+    out = []
+    for case in reversed(CASES):
+        out += [text(right, y, case, 'text-anchor="end"'), dot(right - 40, y - 4, case)]
+        right -= 60
+    return out
 
 
 def panel(figures, name, left, top):
