@@ -217,7 +217,8 @@ static void one(const char *backend, const setup *u, int bits)
 START_TEST(models)
 {
 	for (int bits = 0; bits < 16; bits++)
-		one(backends[_i / SETUPS], &setups[_i % SETUPS], bits);
+		if (kit_chosen_model(_i * 16 + bits))
+			one(backends[_i / SETUPS], &setups[_i % SETUPS], bits);
 }
 END_TEST
 
@@ -261,10 +262,11 @@ START_TEST(replay)
 	if (!strcmp(backend, "cpu"))
 		return;
 	for (int bits = 0; bits < 8; bits++)
-		replay_one(backend, u, bits, &sum);
+		if (kit_chosen_model(_i * 8 + bits))
+			replay_one(backend, u, bits, &sum);
 	fprintf(stderr, "%s: %s: of %lld nodes of cpu %lld agree to the bit\n", backend, u->name,
 		(long long)(sum.same + sum.close), (long long)sum.same);
-	ck_assert_int_gt(sum.same, 100);
+	ck_assert_int_gt(3 * sum.same, sum.same + sum.close);
 }
 END_TEST
 

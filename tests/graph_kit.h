@@ -32,6 +32,8 @@ int kit_open(qat_device *out, const char *backend, int64_t threads);
 /* Whether a case is run, by its number: with TEST_STRIDE=n in the environment, for builds
  * in which all cases take too long, only one in n is. */
 int kit_chosen(int64_t number);
+/* The same for whole models, of which there are fewer: one in 7 at least. */
+int kit_chosen_model(int64_t number);
 
 /* Looks for leaks in builds that can, as the last thing a test case does (a checked fixture's
  * teardown; its devices are closed). Not left to the end of the process: a driver's threads
