@@ -85,8 +85,8 @@ refused() {
 	grep -q -e "$pattern" "$dir/stderr" ||
 		{ fail "$what: nothing like $pattern"; cat "$dir/stderr"; }
 }
-refused index 'vulkan: no device 99: there are 0: ' --set device.index=99
-refused name 'vulkan: no device named none-such: there are 0: ' --set device.device=none-such
+refused index 'vulkan: no device 99: there is index 0, ' --set device.index=99
+refused name 'vulkan: no device named none-such: there is index 0, ' --set device.device=none-such
 VK_ICD_FILENAMES=$dir/none.json VK_DRIVER_FILES=$dir/none.json \
 	refused driver 'vulkan: no device: no driver is installed'
 finish

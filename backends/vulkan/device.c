@@ -89,12 +89,12 @@ static int no_device(const vk_instance *i, const VkPhysicalDevice *all, uint32_t
 		char name[256];
 
 		name_of(i, all[k], name, sizeof name);
-		used += (size_t)snprintf(names + used, sizeof names - used, "%s%u: %s",
-					 k ? ", " : "", k, name);
+		used += (size_t)snprintf(names + used, sizeof names - used, "%sindex %u, %s",
+					 k ? "; " : "", k, name);
 	}
 	snprintf(what, sizeof what, wanted ? "named %s" : "%s%lld", wanted ? wanted : "",
 		 (long long)index);
-	return qat_fail(QAT_ENOTFOUND, "vulkan: no device %s: there are %s", what, names);
+	return qat_fail(QAT_ENOTFOUND, "vulkan: no device %s: there is %s", what, names);
 }
 
 static int contains(const char *text, const char *part)
