@@ -24,7 +24,8 @@ for name in REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE; do
 done
 
 # a bundle that is not there, or holds nothing
-REQUESTS_CA_BUNDLE=$dir/nothing.pem says "REQUESTS_CA_BUNDLE: .*nothing.pem: No such file" own/tiny
+REQUESTS_CA_BUNDLE=$dir/nothing.pem \
+	says "no certificates in .*/nothing.pem, which REQUESTS_CA_BUNDLE names" own/tiny
 echo >empty.pem
 REQUESTS_CA_BUNDLE=$dir/empty.pem says "https://127.0.0.1:$port: .*certificate" own/tiny
 

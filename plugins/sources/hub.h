@@ -21,6 +21,7 @@ typedef struct hub_env {
 	int offline;
 	long timeout;			/* seconds without an answer */
 	char *trusted;			/* file of certificates in place of libcurl's; NULL: those */
+	const char *trusted_by;		/* the variable that says so */
 } hub_env;
 
 int hub_env_read(hub_env *out);

@@ -242,8 +242,9 @@ static int read_endpoint(char **out)
 }
 
 /* Who vouches for a hub, where the system's list is not what is wanted: the variables that
- * the hub's own clients and libcurl's program know. */
-static int read_trusted(char **out)
+ * the hub's own clients and libcurl's program know. Whether there is such a file matters only
+ * where something is asked of a hub. */
+static int read_trusted(hub_env *out)
 {
 	static const char *const names[] = {
 		"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"
@@ -254,9 +255,8 @@ static int read_trusted(char **out)
 
 		if (!path)
 			continue;
-		if (access(path, R_OK))
-			return qat_fail(QAT_EINVAL, "%s: %s: %s", names[i], path, strerror(errno));
-		return hub_text(out, "%s", path);
+		out->trusted_by = names[i];
+		return hub_text(&out->trusted, "%s", path);
 	}
 	return QAT_OK;
 }
@@ -279,7 +279,7 @@ int hub_env_read(hub_env *out)
 	if (!rc)
 		rc = read_endpoint(&out->endpoint);
 	if (!rc)
-		rc = read_trusted(&out->trusted);
+		rc = read_trusted(out);
 	free(home);
 	if (rc)
 		hub_env_free(out);

@@ -212,6 +212,9 @@ static int exchange_once(hub_http *h, hub_exchange *x, const char *url, const ch
 				     : is_transient_status(x->reply->status);
 	if (!result || x->page > PAGE_MAX)
 		return QAT_OK;
+	if (result == CURLE_SSL_CACERT_BADFILE && h->env->trusted)
+		return qat_fail(QAT_EINVAL, "%s: no certificates in %s, which %s names", host,
+				h->env->trusted, h->env->trusted_by);
 	return qat_fail(QAT_EIO, "%s: %s", host, *why ? why : curl_easy_strerror(result));
 }
 
