@@ -2,7 +2,7 @@
  *
  *   EXACT  quantize, dequantize, mask, observe, qmatmul of codes that stand for integers,
  *          and its gradient from codes, cast, embedding and its gradient, split, concat, add,
- *          mul, scale, rope, adamw
+ *          mul, scale, rope, adamw, adamw8
  *   CLOSE  all others
  *
  * Bounds are first-order bounds of rounding with sums in f32 in any order: n 2^-24 times
@@ -38,6 +38,7 @@ int qat_op_exact(uint32_t op, const qat_scheme *const schemes[2])
 	case QAT_OP_ROPE:
 	case QAT_OP_ADAMW:
 	case QAT_OP_QMATMUL_GRAD:
+	case QAT_OP_ADAMW8:
 		return 1;
 	case QAT_OP_QMATMUL:
 		return schemes[0] && qat_code_integer(schemes[0], &shift) &&

@@ -8,6 +8,9 @@
 #include "ir.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include <qatrun/numerics.h>
 
 #include "error.h"
 
@@ -161,12 +164,12 @@ static void count_pending(qat_diff *d, const uint8_t *needed)
 	}
 }
 
-static int64_t gradient_buffer(qat_ir *g, const qat_value *p)
+static int64_t state_value(qat_ir *g, const qat_value *p, uint32_t dtype)
 {
 	qat_value v = *p;
 
 	v.role = QAT_ROLE_STATE;
-	v.dtype = QAT_F32;
+	v.dtype = dtype;
 	v.node = QAT_NONE;
 	v.alias = QAT_NONE;
 	v.name = NULL;
@@ -178,7 +181,7 @@ static int make_buffers(qat_diff *d)
 	for (int64_t i = 0; i < d->n_forward; i++) {
 		if (!is_trained(value(d, i)) || !d->pending[i])
 			continue;
-		d->buffer[i] = gradient_buffer(d->g, value(d, i));
+		d->buffer[i] = state_value(d->g, value(d, i), QAT_F32);
 		if (d->buffer[i] < 0)
 			return (int)d->buffer[i];
 	}
@@ -296,9 +299,36 @@ int qat_ir_differentiate(qat_ir *g, const qat_loss *loss, int accumulate, qat_tr
 
 /* ---- updates ---- */
 
-static int64_t state_like(qat_ir *g, int64_t param)
+static int check_state(const qat_instance *optimizer, const qat_tensor *t, int64_t i)
 {
-	return gradient_buffer(g, g->graph.values[param]);
+	int64_t bytes = qat_dtype_bytes(t->dtype);
+	int fits = bytes > 0 && t->rank >= 0 && t->rank <= QAT_MAX_RANK;
+
+	for (int64_t k = 0; fits && k < t->rank; k++)
+		fits = t->shape[k] > 0 && !__builtin_mul_overflow(bytes, t->shape[k], &bytes);
+	return fits ? QAT_OK : qat_fail(QAT_EINVAL, "optimizer %s: state %lld of %s has a type or "
+					"shape that cannot be", optimizer->interface->name,
+					(long long)i, t->name);
+}
+
+/* State i of a parameter. */
+static int64_t new_state(qat_ir *g, const qat_instance *optimizer, int64_t param, int64_t i)
+{
+	const qat_optimizer *o = optimizer->vtable;
+	qat_value v = *g->graph.values[param];
+	qat_tensor t = { .size = sizeof t, .dtype = QAT_F32, .rank = v.rank, .name = v.name };
+	int rc = QAT_OK;
+
+	memcpy(t.shape, v.shape, sizeof t.shape);
+	if (o->state)
+		rc = o->state(optimizer->self, i, &t);
+	if (!rc)
+		rc = check_state(optimizer, &t, i);
+	if (rc)
+		return rc;
+	v.rank = t.rank;
+	memcpy(v.shape, t.shape, sizeof v.shape);
+	return state_value(g, &v, t.dtype);
 }
 
 static int64_t hyper_input(qat_ir *g)
@@ -310,22 +340,34 @@ static int64_t hyper_input(qat_ir *g)
 	return qat_ir_value(g, &v);
 }
 
-static int update_one(qat_ir *g, const qat_instance *optimizer, qat_trained *t,
+/* Where an update draws, it draws by the parameter's number. */
+static void set_stream(qat_ir *g, int64_t first, int64_t number)
+{
+	for (int64_t i = first; i < g->graph.n_nodes; i++)
+		if (g->nodes[i]->op == QAT_OP_ADAMW8)
+			g->nodes[i]->attr.update.stream = number << 8 | QAT_RANDOM_MOMENT;
+}
+
+static int update_one(qat_ir *g, const qat_instance *optimizer, qat_trained *t, int64_t number,
 		      const int64_t hyper[2])
 {
 	const qat_optimizer *o = optimizer->vtable;
+	const int64_t first = g->graph.n_nodes;
+	int rc;
 
 	t->n_states = o->states(optimizer->self);
 	if (t->n_states < 0 || t->n_states > 4)
 		return qat_fail(QAT_EINVAL, "optimizer %s: wants %lld states",
 				optimizer->interface->name, (long long)t->n_states);
 	for (int64_t i = 0; i < t->n_states; i++) {
-		t->states[i] = state_like(g, t->param);
+		t->states[i] = new_state(g, optimizer, t->param, i);
 		if (t->states[i] < 0)
 			return (int)t->states[i];
 	}
 	t->hyper = hyper[g->graph.values[t->param]->rank >= 2];
-	return o->build(optimizer->self, g, t->param, t->gradient, t->states, t->hyper);
+	rc = o->build(optimizer->self, g, t->param, t->gradient, t->states, t->hyper);
+	set_stream(g, first, number);
+	return rc;
 }
 
 int qat_ir_optimize(qat_ir *g, const qat_instance *optimizer, qat_trained *trained,
@@ -347,7 +389,7 @@ int qat_ir_optimize(qat_ir *g, const qat_instance *optimizer, qat_trained *train
 		if ((hyper[i] = hyper_input(g)) < 0)
 			return (int)hyper[i];
 	for (int64_t i = 0; i < n_trained; i++) {
-		int rc = update_one(g, optimizer, &trained[i], hyper);
+		int rc = update_one(g, optimizer, &trained[i], i, hyper);
 
 		if (!rc)
 			rc = g->error;

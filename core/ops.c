@@ -411,6 +411,26 @@ static int shape_adamw(const qat_ir *g, const qat_node *n, qat_value *out)
 	return QAT_OK;
 }
 
+static int shape_adamw8(const qat_ir *g, const qat_node *n, qat_value *out)
+{
+	static const int from[] = { 0, 2, 3, 4 };
+	static const uint32_t types[] = { QAT_F32, QAT_I8, QAT_U8, QAT_F32 };
+	const qat_value *p = in(g, n, 0), *units = in(g, n, 4);
+	const int64_t blocks = (qat_value_elements(p) + QAT_MOMENT_BLOCK - 1) / QAT_MOMENT_BLOCK;
+
+	if (!same(p, in(g, n, 1)) || !same(p, in(g, n, 2)) || !same(p, in(g, n, 3)))
+		return wrong(n, "states differ from the parameter in shape");
+	if (units->rank != 2 || units->shape[0] != blocks || units->shape[1] != 2)
+		return wrong(n, "units do not fit the parameter's blocks");
+	for (int i = 0; i < 4; i++) {
+		if (in(g, n, from[i])->dtype != types[i])
+			return wrong(n, "a state is of another type");
+		like(&out[i], in(g, n, from[i]), types[i]);
+		out[i].alias = n->in[from[i]];
+	}
+	return QAT_OK;
+}
+
 /* CAST and DEQUANTIZE need no rule: their gradient is their input's, unchanged
  * (differentiate.c). */
 static const qat_op ops[QAT_OP_COUNT] = {
@@ -455,6 +475,7 @@ static const qat_op ops[QAT_OP_COUNT] = {
 	[QAT_OP_ADAMW] = { "adamw", 5, 5, shape_adamw, NULL },
 	[QAT_OP_ALL_REDUCE] = { "all_reduce", 0, 0, NULL, NULL },
 	[QAT_OP_QMATMUL_GRAD] = { "qmatmul_grad", 3, 4, shape_qmatmul_grad, NULL },
+	[QAT_OP_ADAMW8] = { "adamw8", 6, 6, shape_adamw8, NULL },
 };
 
 const qat_op *qat_op_info(uint32_t op)

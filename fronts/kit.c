@@ -99,7 +99,7 @@ int front_write_fit(FILE *out, const qat_front_given *g, int indent)
 		{ "clip", "clip" }, { "gradient_bits", "gradient-bits" }, { NULL, NULL }
 	};
 	static const pair optimizer[] = { { "lr", "lr" }, { "weight_decay", "weight-decay" },
-					  { NULL, NULL } };
+					  { "moments", "moments" }, { NULL, NULL } };
 	static const pair schedule[] = { { "name", "schedule" }, { "warmup", "warmup" },
 					 { NULL, NULL } };
 	int rc;

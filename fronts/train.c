@@ -14,6 +14,8 @@ static const qat_front_option options[] = {
 	FRONT_TRAINING,
 	{ "gradient-bits", "N", NULL, "codes of gradients, 2 to 8 bits: faster where the schemes\n"
 	  "allow it; default: floats", 0 },
+	{ "moments", "NAME", NULL, "how AdamW keeps its two numbers for each parameter: f32, or\n"
+	  "8bit, in a quarter of the memory; default: f32", 0 },
 	FRONT_RUN,
 	{ .name = NULL }
 };

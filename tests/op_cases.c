@@ -281,6 +281,41 @@ static void adamw_cases(op_visit *visit, void *context, const shape *s)
 	}
 }
 
+/* Codes of either sign and of all sizes; v: a new parameter's zeros, a unit of no number. */
+static void adamw8_cases(op_visit *visit, void *context, const shape *s)
+{
+	static const float hyper[8] = { 1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.19f, 2e-3f, 0.7f };
+	const int64_t rows = s->batch * s->length, n = rows * s->c;
+	const int64_t blocks = (n + QAT_MOMENT_BLOCK - 1) / QAT_MOMENT_BLOCK;
+
+	for (int v = 0; v < 4; v++) {
+		int8_t *codes = malloc((size_t)n);
+		op_case c;
+
+		ck_assert_ptr_nonnull(codes);
+		start(&c, QAT_OP_ADAMW8, s, &mixtures[0], "variant %d", v);
+		c.by_rows = 0;
+		c.dtype = 0;
+		c.attr.update.stream = 5 << 8 | QAT_RANDOM_MOMENT;
+		floats(&c, 0, QAT_F32, rows, s->c, KIT_NORMAL, 0);
+		floats(&c, 1, QAT_F32, rows, s->c, v == 2 ? KIT_EDGES : KIT_SMALL, 0);
+		for (int64_t i = 0; i < n; i++)
+			codes[i] = (int8_t)(v == 1 ? 0 : i * i % 255 - 127);
+		put(&c, 2, QAT_I8, rows, s->c, codes, 0);
+		for (int64_t i = 0; i < n; i++)
+			codes[i] = (int8_t)(v == 1 ? 0 : (i * 7 + i / 16) % 256);
+		put(&c, 3, QAT_U8, rows, s->c, codes, 0);
+		floats(&c, 4, QAT_F32, blocks, 2, KIT_ONES, 0);
+		for (int64_t i = 0; i < 2 * blocks; i++)
+			((float *)c.in[4].data)[i] *= v == 1 ? 0.0f : 1e-5f;
+		if (v == 3)
+			((float *)c.in[4].data)[n % 2] = NAN;
+		put(&c, 5, QAT_F32, 8, 0, hyper, 0);
+		free(codes);
+		finish(&c, visit, context);
+	}
+}
+
 /* ---- norms ---- */
 
 static void norm_cases(op_visit *visit, void *context, const shape *s, const types *t, int v)
@@ -471,6 +506,7 @@ static void of_shape(op_visit *visit, void *context, const shape *s)
 		loss_cases(visit, context, s, &mixtures[i]);
 	}
 	adamw_cases(visit, context, s);
+	adamw8_cases(visit, context, s);
 }
 
 void op_cases_each(op_visit *visit, void *context)

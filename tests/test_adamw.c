@@ -66,7 +66,8 @@ START_TEST(refused)
 }
 END_TEST
 
-static int64_t node_in[5];
+static int64_t node_in[6], node_count;
+static uint32_t node_op;
 static int64_t node_result = 9;
 
 static int64_t record(qat_builder *b, uint32_t op, const qat_attr *attr, int64_t n_in,
@@ -76,25 +77,63 @@ static int64_t record(qat_builder *b, uint32_t op, const qat_attr *attr, int64_t
 	(void)attr;
 	(void)out;
 	(void)site;
-	ck_assert_uint_eq(op, QAT_OP_ADAMW);
-	ck_assert_int_eq(n_in, 5);
-	memcpy(node_in, in, sizeof node_in);
+	ck_assert_int_le(n_in, 6);
+	node_op = op;
+	node_count = n_in;
+	memcpy(node_in, in, (size_t)n_in * sizeof *in);
 	return node_result;
 }
 
 START_TEST(build)
 {
 	const qat_graph_api api = { .size = sizeof api, .node = record };
-	const int64_t states[] = { 13, 14 };
+	const int64_t states[] = { 13, 14, 15 };
 	adamw_options *o = options_new();
 
 	ck_assert_int_eq(adamw_vtable.build(o, NULL, 11, 12, states, 15), QAT_EABI);
 	host_graph = &api;
 	ck_assert_int_eq(adamw_vtable.build(o, NULL, 11, 12, states, 15), QAT_OK);
+	ck_assert_uint_eq(node_op, QAT_OP_ADAMW);
+	ck_assert_int_eq(node_count, 5);
 	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(node_in[i], 11 + i);
+	o->moments = MOMENTS_8BIT;
+	ck_assert_int_eq(adamw_vtable.build(o, NULL, 11, 12, states, 16), QAT_OK);
+	ck_assert_uint_eq(node_op, QAT_OP_ADAMW8);
+	ck_assert_int_eq(node_count, 6);
+	for (int i = 0; i < 6; i++)
 		ck_assert_int_eq(node_in[i], 11 + i);
 	node_result = QAT_ENOMEM;
 	ck_assert_int_eq(adamw_vtable.build(o, NULL, 11, 12, states, 15), QAT_ENOMEM);
+	free(o);
+}
+END_TEST
+
+/* Codes have the parameter's shape, units two columns and a row for 256 elements. */
+START_TEST(state)
+{
+	adamw_options *o = options_new();
+	const qat_tensor p = { .size = sizeof p, .dtype = QAT_F32, .rank = 2,
+			       .shape = { 19, 27, 1, 1 } };
+	static const uint32_t types[] = { QAT_I8, QAT_U8, QAT_F32 };
+
+	for (int i = 0; i < 2; i++) {
+		qat_tensor t = p;
+
+		ck_assert_int_eq(adamw_vtable.state(o, i, &t), QAT_OK);
+		ck_assert(!memcmp(&t, &p, sizeof t));
+	}
+	o->moments = MOMENTS_8BIT;
+	ck_assert_int_eq(adamw_vtable.states(o), 3);
+	for (int i = 0; i < 3; i++) {
+		qat_tensor t = p;
+
+		ck_assert_int_eq(adamw_vtable.state(o, i, &t), QAT_OK);
+		ck_assert_uint_eq(t.dtype, types[i]);
+		ck_assert_int_eq(t.rank, 2);
+		ck_assert_int_eq(t.shape[0], i < 2 ? 19 : 3);
+		ck_assert_int_eq(t.shape[1], i < 2 ? 27 : 2);
+	}
 	free(o);
 }
 END_TEST
@@ -107,6 +146,7 @@ int main(void)
 	tcase_add_test(t, hyper);
 	tcase_add_test(t, refused);
 	tcase_add_test(t, build);
+	tcase_add_test(t, state);
 	suite_add_tcase(suite, t);
 	return host_run(suite);
 }

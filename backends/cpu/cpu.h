@@ -204,6 +204,7 @@ struct qat_cpu_step {
 	union {
 		qat_cpu_flat flat;
 		qat_cpu_update update;
+		qat_update8_args update8;
 		qat_cpu_quantize quantize;
 		qat_dequantize_args dequantize;
 		qat_cpu_qmm qmm;
@@ -255,7 +256,7 @@ extern const qat_cpu_op qat_cpu_qmatmul_grad;
 /* step_elementwise.c */
 extern const qat_cpu_op qat_cpu_add, qat_cpu_mul, qat_cpu_scale, qat_cpu_act;
 extern const qat_cpu_op qat_cpu_act_grad, qat_cpu_glu, qat_cpu_glu_grad, qat_cpu_cast;
-extern const qat_cpu_op qat_cpu_sum_squares, qat_cpu_adamw;
+extern const qat_cpu_op qat_cpu_sum_squares, qat_cpu_adamw, qat_cpu_adamw8;
 /* step_rows.c */
 extern const qat_cpu_op qat_cpu_layer_norm, qat_cpu_layer_norm_grad;
 extern const qat_cpu_op qat_cpu_rms_norm, qat_cpu_rms_norm_grad, qat_cpu_rope;

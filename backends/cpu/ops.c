@@ -38,6 +38,7 @@ static const qat_cpu_op *const ops[QAT_OP_COUNT] = {
 	[QAT_OP_SUM_SQUARES] = &qat_cpu_sum_squares,
 	[QAT_OP_ADAMW] = &qat_cpu_adamw,
 	[QAT_OP_QMATMUL_GRAD] = &qat_cpu_qmatmul_grad,
+	[QAT_OP_ADAMW8] = &qat_cpu_adamw8,
 };
 
 const qat_cpu_op *qat_cpu_op_find(uint32_t op)

@@ -143,21 +143,26 @@ static int run_sum_squares(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	return QAT_OK;
 }
 
-/* p, m and v change where they are: the outputs are the same memory. */
-static int prepare_adamw(const qat_cpu_site *c, qat_cpu_step *s)
+/* What an update changes, it changes where it is: the outputs are the same memory. */
+static int check_in_place(const qat_cpu_site *c, int count)
 {
-	static const int from[] = { 0, 2, 3 };
+	static const int from[] = { 0, 2, 3, 4 };
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < count; i++)
 		if (qat_cpu_out_data(c, i) != qat_cpu_in_data(c, from[i]))
 			return qat_fail(QAT_EINVAL, "cpu: %s: output %d is not where input %d is",
 					c->n->name, i, from[i]);
+	return QAT_OK;
+}
+
+static int prepare_adamw(const qat_cpu_site *c, qat_cpu_step *s)
+{
 	s->u.update = (qat_cpu_update){
 		.p = qat_cpu_in_data(c, 0), .g = qat_cpu_in_data(c, 1),
 		.m = qat_cpu_in_data(c, 2), .v = qat_cpu_in_data(c, 3),
 		.hyper = qat_cpu_in_data(c, 4), .n = qat_value_elements(qat_cpu_in(c, 0)),
 	};
-	return QAT_OK;
+	return check_in_place(c, 3);
 }
 
 static int run_adamw(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
@@ -169,5 +174,28 @@ static int run_adamw(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	return QAT_OK;
 }
 
+static int prepare_adamw8(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	s->u.update8 = (qat_update8_args){
+		.p = qat_cpu_in_data(c, 0), .g = qat_cpu_in_data(c, 1),
+		.first = qat_cpu_in_data(c, 2), .second = qat_cpu_in_data(c, 3),
+		.unit = qat_cpu_in_data(c, 4), .hyper = qat_cpu_in_data(c, 5),
+		.n = qat_value_elements(qat_cpu_in(c, 0)),
+		.stream = (uint32_t)c->n->attr.update.stream,
+	};
+	return check_in_place(c, 4);
+}
+
+static int run_adamw8(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	qat_update8_args *u = &s->u.update8;
+
+	u->seed = rt->seed;
+	u->step = rt->step;
+	cpu->kernels->moment->adamw8(u);
+	return QAT_OK;
+}
+
 const qat_cpu_op qat_cpu_sum_squares = { "e", "d", prepare_sum_squares, run_sum_squares, NULL };
 const qat_cpu_op qat_cpu_adamw = { "fffff", "fff", prepare_adamw, run_adamw, NULL };
+const qat_cpu_op qat_cpu_adamw8 = { "ffquff", "fquf", prepare_adamw8, run_adamw8, NULL };

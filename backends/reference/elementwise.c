@@ -149,3 +149,62 @@ int ref_adamw(ref_call *c)
 	}
 	return QAT_OK;
 }
+
+/* p of one element; *m and *v become what they are after the step, in float. */
+static float step8(float p, float g, float *m, float *v, const float *h)
+{
+	const float gi = h[7] * g, decay = h[0] * h[4], c1 = 1.0f - h[1], c2 = 1.0f - h[2];
+
+	*m = h[1] * *m + c1 * gi;
+	*v = h[2] * *v + c2 * (gi * gi);
+	return (p - decay * p) - h[0] * ((*m / h[5]) / (sqrtf(*v / h[6]) + h[3]));
+}
+
+static void encode8(ref_call *c, int64_t at, int64_t n, const float *m, const float *v)
+{
+	float *unit = (float *)c->out[3].data + at / QAT_MOMENT_BLOCK * 2, top[2] = { 0, 0 };
+	int bad[2] = { 0, 0 };
+
+	for (int64_t i = 0; i < n; i++) {
+		top[0] = fmaxf(top[0], fabsf(m[i]));
+		top[1] = fmaxf(top[1], sqrtf(v[i]));
+		bad[0] |= !qat_is_finite(m[i]);
+		bad[1] |= !qat_is_finite(v[i]);
+	}
+	unit[0] = qat_moment_unit(top[0], bad[0], QAT_FIRST_TOP);
+	unit[1] = qat_moment_unit(top[1], bad[1], QAT_SECOND_TOP);
+	for (int64_t i = at; i < at + n; i++) {
+		uint32_t word[4];
+
+		qat_philox(word, c->rt->seed, (uint64_t)(i / 4), (uint32_t)c->rt->step,
+			   (uint32_t)c->n->attr.update.stream);
+		((int8_t *)c->out[1].data)[i] =
+			(int8_t)qat_first_code(m[i - at], unit[0], word[i % 4]);
+		((uint8_t *)c->out[2].data)[i] =
+			(uint8_t)qat_second_code(v[i - at], unit[1], word[i % 4]);
+	}
+}
+
+/* Block after block: all of one is decoded before any of it is rounded. */
+int ref_adamw8(ref_call *c)
+{
+	const float *g = c->in[1].data, *hyper = c->in[5].data;
+	const int8_t *first = c->in[2].data;
+	const uint8_t *second = c->in[3].data;
+
+	for (int64_t at = 0; at < c->in[0].n; at += QAT_MOMENT_BLOCK) {
+		const int64_t left = c->in[0].n - at;
+		const int64_t n = left < QAT_MOMENT_BLOCK ? left : QAT_MOMENT_BLOCK;
+		const float *unit = (const float *)c->in[4].data + at / QAT_MOMENT_BLOCK * 2;
+		float m[QAT_MOMENT_BLOCK], v[QAT_MOMENT_BLOCK];
+
+		for (int64_t i = 0; i < n; i++) {
+			m[i] = qat_first_moment(first[at + i], unit[0]);
+			v[i] = qat_second_moment(second[at + i], unit[1]);
+			((float *)c->out[0].data)[at + i] = step8(ref_float(&c->in[0], at + i),
+								  g[at + i], &m[i], &v[i], hyper);
+		}
+		encode8(c, at, n, m, v);
+	}
+	return QAT_OK;
+}

@@ -42,6 +42,7 @@ static const ref_op ops[QAT_OP_COUNT] = {
 	[QAT_OP_SUM_SQUARES] = { "e", "d", ref_sum_squares },
 	[QAT_OP_ADAMW] = { "fffff", "fff", ref_adamw },
 	[QAT_OP_QMATMUL_GRAD] = { "eqff", "e", ref_qmatmul_grad },
+	[QAT_OP_ADAMW8] = { "ffquff", "fquf", ref_adamw8 },
 };
 
 /* ---- device ---- */

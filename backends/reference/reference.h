@@ -97,7 +97,7 @@ double ref_act_slope(int64_t kind, double x);
 
 /* elementwise.c */
 ref_run ref_add, ref_mul, ref_scale, ref_act_run, ref_act_grad, ref_glu, ref_glu_grad;
-ref_run ref_cast, ref_sum_squares, ref_adamw;
+ref_run ref_cast, ref_sum_squares, ref_adamw, ref_adamw8;
 /* quantized.c */
 ref_run ref_quantize, ref_dequantize, ref_mask, ref_observe, ref_qmatmul;
 /* Why the schemes of a node are beyond this backend, NULL if they are not. */

@@ -1,22 +1,26 @@
 /* adamw.c - Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101,
  * algorithm 2). The arithmetic is QAT_OP_ADAMW's; defaults are those of torch.optim.AdamW.
  * Weight decay goes to all parameters, as torch does with one group; `decay: matrices`
- * spares norms and biases.
+ * spares norms and biases. `moments: 8bit` keeps both moments as codes, a byte each
+ * (numerics.h, docs/architecture.md).
  */
 #include <math.h>
 
 #include <qatrun/build.h>
+#include <qatrun/numerics.h>
 #include <qatrun/optimizer.h>
 
 enum { DECAY_ALL, DECAY_MATRICES };
+enum { MOMENTS_F32, MOMENTS_8BIT };
 
 typedef struct adamw_options {
 	double lr, eps, weight_decay;
 	qat_floats betas;
-	int64_t decay;
+	int64_t decay, moments;
 } adamw_options;
 
 static const char *const decays[] = { "all", "matrices", NULL };
+static const char *const moments[] = { "f32", "8bit", NULL };
 
 static const qat_option options[] = {
 	QAT_FLOAT(adamw_options, lr, 1e-3, 0, 1e3, "learning rate; the schedule multiplies it"),
@@ -28,6 +32,8 @@ static const qat_option options[] = {
 		  "decoupled: p -= lr * weight_decay * p"),
 	QAT_ENUM(adamw_options, decay, DECAY_ALL, decays,
 		 "what decays; matrices: not norms and biases"),
+	QAT_ENUM(adamw_options, moments, MOMENTS_F32, moments,
+		 "how both moments are kept; 8bit: in a quarter of the memory, rounded at random"),
 	QAT_END
 };
 
@@ -45,8 +51,31 @@ static int check_betas(const qat_floats *betas)
 
 static int64_t adamw_states(const void *self)
 {
-	(void)self;
-	return 2;
+	const adamw_options *o = self;
+
+	return o->moments == MOMENTS_8BIT ? 3 : 2;
+}
+
+/* In 8 bits: codes of m, codes of v, units of both. */
+static int adamw_state(const void *self, int64_t i, qat_tensor *out)
+{
+	static const uint32_t codes[] = { QAT_I8, QAT_U8 };
+	const adamw_options *o = self;
+	int64_t n = 1;
+
+	if (o->moments != MOMENTS_8BIT)
+		return QAT_OK;
+	if (i < 2) {
+		out->dtype = codes[i];
+		return QAT_OK;
+	}
+	for (int64_t k = 0; k < out->rank; k++)
+		n *= out->shape[k];
+	out->rank = 2;
+	out->shape[0] = (n + QAT_MOMENT_BLOCK - 1) / QAT_MOMENT_BLOCK;
+	out->shape[1] = 2;
+	out->shape[2] = out->shape[3] = 1;
+	return QAT_OK;
 }
 
 static int adamw_build(const void *self, qat_builder *b, int64_t p, int64_t g,
@@ -54,14 +83,17 @@ static int adamw_build(const void *self, qat_builder *b, int64_t p, int64_t g,
 {
 	const adamw_options *o = self;
 	const qat_graph_api *api = qat_host_->service("graph");
-	const int64_t in[] = { p, g, states[0], states[1], hyper };
-	int64_t id;
+	const int64_t n = adamw_states(self);
+	int64_t in[6] = { p, g }, id;
 
 	if (!api)
 		return qat_fail(QAT_EABI, "adamw: this core has no service \"graph\"");
 	if (check_betas(&o->betas))
 		return QAT_EINVAL;
-	id = api->node(b, QAT_OP_ADAMW, NULL, 5, in, NULL, NULL);
+	for (int64_t i = 0; i < n; i++)
+		in[2 + i] = states[i];
+	in[2 + n] = hyper;
+	id = api->node(b, n == 3 ? QAT_OP_ADAMW8 : QAT_OP_ADAMW, NULL, 3 + n, in, NULL, NULL);
 	return id < 0 ? (int)id : QAT_OK;
 }
 
@@ -102,6 +134,7 @@ static const qat_optimizer adamw_vtable = {
 	.build = adamw_build,
 	.hyper = adamw_hyper,
 	.lr = adamw_lr,
+	.state = adamw_state,
 };
 
 static const qat_interface adamw_interface = {

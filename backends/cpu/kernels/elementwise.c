@@ -1,6 +1,7 @@
 /* elementwise.c - one element after the other, in chunks that stay in the first cache:
  * each is widened to f32, computed, and rounded to its type. Per ISA.
  */
+#include "adamw.h"
 #include "kernels.h"
 #include "vmath.h"
 
@@ -140,19 +141,6 @@ static void glu_grad(qat_dst dgate, qat_dst dup, qat_src gate, qat_src up, qat_s
 		store_floats(dgate.data, dgate.dtype, at, bufs[0], len);
 		store_floats(dup.data, dup.dtype, at, bufs[1], len);
 	}
-}
-
-/* LANES elements; every product rounded on its own: the same bits on all ISAs. */
-QAT_INLINE void adamw_step(float *p, const float *g, float *m, float *v, const float *h)
-{
-	const vf b1 = vf_set(h[1]), b2 = vf_set(h[2]), gi = h[7] * vf_load(g), pi = vf_load(p);
-	const vf mi = b1 * vf_load(m) + (1.0f - b1) * gi;
-	const vf vi_ = b2 * vf_load(v) + (1.0f - b2) * (gi * gi);
-
-	vf_store(m, mi);
-	vf_store(v, vi_);
-	vf_store(p, (pi - h[0] * h[4] * pi) -
-		    h[0] * ((mi / h[5]) / (vf_sqrt(vi_ / h[6]) + h[3])));
 }
 
 static void adamw_chunk(float *p, const float *g, float *m, float *v, const float *h, int64_t n)

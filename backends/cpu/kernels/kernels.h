@@ -211,6 +211,23 @@ typedef struct qat_elementwise_kernels {
 	double (*sum_squares)(qat_src x, int64_t n);
 } qat_elementwise_kernels;
 
+/* ---- AdamW with moments in 8 bits: QAT_OP_ADAMW8; all but g and hyper change in place ---- */
+typedef struct qat_update8_args {
+	int64_t n;
+	float *p;
+	const float *g, *hyper;
+	int8_t *first;
+	uint8_t *second;
+	float *unit;			/* [blocks, 2] */
+	uint64_t seed;			/* numerics.h qat_philox: key, and the counter's other words */
+	int64_t step;
+	uint32_t stream;
+} qat_update8_args;
+
+typedef struct qat_moment_kernels {
+	void (*adamw8)(const qat_update8_args *a);	/* EXACT */
+} qat_moment_kernels;
+
 /* ---- norms; rows of c channels ---- */
 typedef struct qat_norm_args {
 	int64_t rows, channels;
@@ -277,6 +294,7 @@ typedef struct qat_kernels {
 	const qat_row_kernels *row;
 	const qat_gemm_kernels *gemm_bf16;	/* of bf16 operands; run NULL: none */
 	const qat_grad_kernels *grad;
+	const qat_moment_kernels *moment;
 } qat_kernels;
 
 /* The best that this machine runs, or what QATRUN_CPU_ISA names if it runs here; NULL

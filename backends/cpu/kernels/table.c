@@ -14,6 +14,7 @@ extern const qat_elementwise_kernels QAT_NAME(qat_elementwise);
 extern const qat_norm_kernels QAT_NAME(qat_norm);
 extern const qat_row_kernels QAT_NAME(qat_row);
 extern const qat_grad_kernels QAT_NAME(qat_grad);
+extern const qat_moment_kernels QAT_NAME(qat_moment);
 
 extern const qat_kernels QAT_NAME(qat_kernels);
 const qat_kernels QAT_NAME(qat_kernels) = {
@@ -27,4 +28,5 @@ const qat_kernels QAT_NAME(qat_kernels) = {
 	.row = &QAT_NAME(qat_row),
 	.gemm_bf16 = &QAT_NAME(qat_gemm_bf16),
 	.grad = &QAT_NAME(qat_grad),
+	.moment = &QAT_NAME(qat_moment),
 };

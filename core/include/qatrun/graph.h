@@ -128,8 +128,13 @@ enum {
 	 * attr.qmatmul_grad.bits, rounded at random, and sums are integers (numerics.h
 	 * qat_grad_scale, docs/architecture.md). Codes that qat_scheme_folds takes. */
 	QAT_OP_QMATMUL_GRAD = 38,
+	/* p, g, m codes I8, v codes U8 (of p's shape), units [blocks, 2] f32, hyper -> p', m', v',
+	 * units' (same memory). ADAMW with moments in 8 bits: decoded, updated, and rounded at
+	 * random. A block is QAT_MOMENT_BLOCK elements, the last may be shorter; its units are
+	 * m's and v's (numerics.h qat_moment_unit). attr.update. */
+	QAT_OP_ADAMW8 = 39,
 
-	QAT_OP_COUNT = 39
+	QAT_OP_COUNT = 40
 };
 
 enum { QAT_ACT_GELU_TANH = 1, QAT_ACT_GELU_ERF = 2, QAT_ACT_SILU = 3, QAT_ACT_RELU = 4 };
@@ -161,6 +166,8 @@ typedef union qat_attr {
 	struct { int64_t side, bits;
 		 int64_t stream;	/* last word of the counter: site << 8 | purpose */
 	} qmatmul_grad;
+	struct { int64_t stream;	/* the same, with the parameter's number: the core's */
+	} update;
 	int64_t word[16];
 } qat_attr;
 

@@ -566,7 +566,9 @@ enum {
 	QAT_RANDOM_DROPOUT  = 4,
 	QAT_RANDOM_SELECT   = 5,	/* random precision */
 	QAT_RANDOM_SAMPLE   = 6,	/* the next token: element its place, sequence the prompt */
-	QAT_RANDOM_GRADIENT = 7		/* gradients that become codes: element in the sequence */
+	QAT_RANDOM_GRADIENT = 7,	/* gradients that become codes: element in the sequence */
+	QAT_RANDOM_MOMENT   = 8		/* moments that do: element of the parameter, whose number
+					 * among the trained stands for the site */
 };
 
 /* Four words for a counter: element / 4, sequence (or optimizer step), and
@@ -620,6 +622,68 @@ static inline int qat_grad_code(float x, float scale, uint32_t word, int qmax)
 	if (scale != scale)
 		return 0;
 	return qat_clamp_int((int)floorf(x * (1.0f / scale) + qat_uniform(word)), -qmax, qmax);
+}
+
+/* ---- moments in 8 bits: QAT_OP_ADAMW8 ---- */
+
+/* Elements of a parameter, in order, that share a unit: what code 1 stands for.
+ *   m       = c |c| unit,  c of -127 .. 127        codes lie closer the nearer they are to 0
+ *   sqrt(v) = c^2 unit,    c of 0 .. 255
+ * Between two codes one is drawn so that the mean is m, or v itself, half of a word for each. */
+enum { QAT_MOMENT_BLOCK = 256, QAT_FIRST_TOP = 127, QAT_SECOND_TOP = 255 };
+
+/* Unit of a block whose |m|, or sqrt(v), end at top. bad: a NaN or an infinity is among them,
+ * and all of the block becomes NaN. */
+static inline float qat_moment_unit(float top, int bad, int top_code)
+{
+	if (bad)
+		return qat_f32_from_bits(0x7fc00000u);
+	return top < 7.88860905e-31f ? 0.0f : top / (float)(top_code * top_code);	/* 2^-100 */
+}
+
+static inline float qat_first_moment(int code, float unit)
+{
+	return (float)(code < 0 ? -code * code : code * code) * unit;
+}
+
+static inline float qat_second_moment(int code, float unit)
+{
+	const float root = (float)(code * code) * unit;
+
+	return root * root;
+}
+
+/* A place between two codes, of 16 random bits. */
+static inline float qat_moment_draw(uint32_t bits)
+{
+	return ((float)bits + 0.5f) * 1.52587890625e-5f;	/* 2^-16 */
+}
+
+static inline int qat_first_code(float m, float unit, uint32_t word)
+{
+	const float x = fabsf(m) * (1.0f / unit), u = qat_moment_draw(word & 0xffffu);
+	float c;
+	int code;
+
+	if (!(unit > 0))
+		return 0;
+	c = (float)(int)sqrtf(x);
+	code = qat_clamp_int((int)c + (x - c * c > u * (c + c + 1.0f)), 0, QAT_FIRST_TOP);
+	return m < 0 ? -code : code;
+}
+
+/* Above 0 stays above 0: the root divides. */
+static inline int qat_second_code(float v, float unit, uint32_t word)
+{
+	const float y = sqrtf(v) * (1.0f / unit), u = qat_moment_draw(word >> 16);
+	float c, s;
+
+	if (!(unit > 0))
+		return 0;
+	c = (float)(int)sqrtf(y);
+	s = c * c;
+	c += (y - s) * (y + s) > u * ((c + c + 1.0f) * (s + s + (c + c + 1.0f)));
+	return qat_clamp_int((int)c, v > 0, QAT_SECOND_TOP);
 }
 
 #ifdef __cplusplus

@@ -19,7 +19,8 @@ typedef struct qat_update {
 typedef struct qat_optimizer {
 	uint32_t size, reserved;
 
-	/* How many state tensors of a parameter's shape (f32, zero at first) it keeps. */
+	/* How many state tensors it keeps of a parameter, zero at first; at most 4. Of its shape
+	 * and f32, unless `state` says else. */
 	int64_t (*states)(const void *self);
 
 	/* Append the update of one parameter. in: p, g, states...; out: p', states'... */
@@ -31,6 +32,10 @@ typedef struct qat_optimizer {
 
 	/* Learning rate and whatever else a schedule may scale. */
 	double (*lr)(const void *self);
+
+	/* State i of a parameter. *out comes as that of the parameter, in f32; dtype, rank and
+	 * shape may be changed. NULL: they are as they come. */
+	int (*state)(const void *self, int64_t i, qat_tensor *out);
 } qat_optimizer;
 
 #endif
