@@ -17,6 +17,14 @@ static int add(qat_session *x, int64_t value, const char *name)
 	return QAT_OK;
 }
 
+/* The value whose memory v is. */
+static int64_t root_of(const qat_graph *g, int64_t v)
+{
+	while (g->values[v]->alias != QAT_NONE)
+		v = g->values[v]->alias;
+	return v;
+}
+
 /* Gradients do not last: an update has used them up. */
 static int name_trained(qat_session *x, uint8_t *known)
 {
@@ -26,7 +34,7 @@ static int name_trained(qat_session *x, uint8_t *known)
 	for (int64_t i = 0; i < x->n_trained; i++) {
 		const qat_trained *t = &x->trained[i];
 
-		known[t->gradient] = 1;
+		known[root_of(g, t->gradient)] = 1;
 		for (int64_t k = 0; k < t->n_states && !rc; k++) {
 			known[t->states[k]] = 1;
 			rc = add(x, t->states[k], qat_arena_format(x->arena, "optimizer.%s.%lld",

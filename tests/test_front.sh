@@ -102,6 +102,8 @@ prints "  test: {dataset: text, files: [$here/text, $here/text], length: 32, lim
 	--scheme int4 --test text --test text --limit 3
 prints '  - {task: train, from: base, sites: deploy, as: qat, data: train, steps: 100, batch: 4, accumulate: 1, clip: 1, gradient_bits: 8,' \
 	"$@" --scheme int8 --activations int8 --gradient-bits 8
+prints '     optimizer: {name: adamw, lr: 2e-5, weight_decay: 0, moments: 8bit}, schedule: {name: cosine, warmup: 0}}' \
+	"$@" --scheme int4 --moments 8bit
 prints '    limit: 5' "$@" --scheme int4 --set data.train.limit=5
 
 # a name that YAML would take for something else

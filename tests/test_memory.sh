@@ -1,10 +1,10 @@
 #!/bin/sh
-# Memory: what is predicted is what is used, in six configurations; memory_limit is kept or
+# Memory: what is predicted is what is used, in seven configurations; memory_limit is kept or
 # refused; frozen parameters are used where they lie in their files, in less memory than they
 # are long.
 #
 # Of a random model of 115 MB. With SMOLLM2 (a GGUF file) and DATA (a folder with wikitext-2)
-# the six configurations also of that model; with QATRUN_BIG=1 also an evaluation of a model of
+# the seven configurations also of that model; with QATRUN_BIG=1 also an evaluation of a model of
 # 1.6 GB in 512 MB.
 . "${top_srcdir:-..}/tests/e2e_kit.sh"
 kit=$top_builddir/tests/memory_kit
@@ -74,8 +74,8 @@ agrees() {
 		(0.1 * $peak > 67108864 ? 0.1 * $peak : 67108864) ^ 2"
 }
 
-# six KIND FLOATS CODES: models as values of `model:`, in floats and with codes
-six() {
+# seven KIND FLOATS CODES: models as values of `model:`, in floats and with codes
+seven() {
 	precision=f32
 	{ pipeline "$1-f32" "$2"; echo "  - {task: train, from: base, as: a, $train_step}"
 	} >"$dir/$1-f32.yaml"
@@ -89,6 +89,10 @@ six() {
 	  echo "  - {task: train, from: base, sites: deploy, as: a, $many_step}"
 	} >"$dir/$1-qat.yaml"
 	less "$1-qat"
+	{ pipeline "$1-moments" "$2"
+	  echo "  - {task: train, from: base, as: a, ${train_step%\}}, moments: 8bit}}"
+	} >"$dir/$1-moments.yaml"
+	agrees "$1-moments"
 	{ pipeline "$1-floats" "$2"; echo "  - {task: evaluate, of: [base], data: test, batch: 4}"
 	} >"$dir/$1-floats.yaml"
 	agrees "$1-floats"
@@ -166,7 +170,7 @@ cp "$dir/models/hub/config.json" "$dir/models/halves"
 bytes=$(wc -c <"$dir/models/floats/model.safetensors")
 
 save=64
-six small "$floats" "$codes"
+seven small "$floats" "$codes"
 
 # Parameters in f32 and bf16 are mapped: they do not count as data of the process.
 for precision in f32 bf16; do
@@ -235,6 +239,6 @@ if [ -n "$SMOLLM2" ] && [ -n "$DATA" ]; then
 	} >"$dir/smollm2.yaml"
 	measured smollm2
 	save=600
-	six smollm2 "{path: \"$SMOLLM2\"}" "{path: $dir/smollm2/states/coded}"
+	seven smollm2 "{path: \"$SMOLLM2\"}" "{path: $dir/smollm2/states/coded}"
 fi
 finish

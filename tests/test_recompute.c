@@ -122,6 +122,24 @@ static void give_numbers(step *s, int64_t v, int kind, uint64_t seed)
 	free(x);
 }
 
+/* Codes of any size, in moments that are kept as such. */
+static void give_state(step *s, int64_t v, uint64_t seed)
+{
+	const int64_t n = qat_value_elements(value_of(s, v));
+	int8_t *x;
+
+	if (value_of(s, v)->dtype == QAT_F32) {
+		give_numbers(s, v, KIT_ONES, seed);
+		return;
+	}
+	x = malloc((size_t)n);
+	ck_assert_ptr_nonnull(x);
+	for (int64_t i = 0; i < n; i++)
+		x[i] = (int8_t)(i * i % 255 - 127);
+	kit_give(&s->k, v, x);
+	free(x);
+}
+
 /* Nothing is zero before the step: what is added to and what is updated must survive. */
 static void give_contents(step *s)
 {
@@ -141,7 +159,7 @@ static void give_contents(step *s)
 
 		give_numbers(s, root(s, t->gradient), KIT_NORMAL, 100 + (uint64_t)i);
 		for (int64_t k = 0; k < t->n_states; k++)
-			give_numbers(s, t->states[k], KIT_ONES, 200 + (uint64_t)(4 * i + k));
+			give_state(s, t->states[k], 200 + (uint64_t)(4 * i + k));
 		if (t->hyper != QAT_NONE)
 			kit_give(&s->k, t->hyper, hyper);
 	}
@@ -175,6 +193,8 @@ static int step_new(step *s, const form *f)
 	if (!step_forward(s, f))
 		return 0;
 	s->k.g->gradient_bits = f->setup->gradient_bits;
+	if (adamw.interface && f->setup->gradient_bits)	/* both draw random numbers */
+		kit_set(&adamw, "moments", 1);
 	ck_assert_msg(!qat_ir_differentiate(s->k.g, &s->loss, f->accumulate, &s->trained,
 					    &s->n_trained), "%s", qat_error());
 	ck_assert_msg(!qat_ir_optimize(s->k.g, adamw.interface ? &adamw : NULL, s->trained,
@@ -374,14 +394,14 @@ static void check_sizes(const step *less, qat_device *d, const char *name)
 	}
 }
 
-/* A backend may do without gradients as codes: those go to another. */
+/* A backend may do without gradients and moments as codes: those go to another. */
 static int has_kernels(const step *s, qat_device *d)
 {
 	for (int64_t i = 0; i < s->k.g->graph.n_nodes; i++) {
 		const qat_node *n = s->k.g->graph.nodes[i];
 		char why[256] = "";
 
-		if (n->op == QAT_OP_QMATMUL_GRAD &&
+		if ((n->op == QAT_OP_QMATMUL_GRAD || n->op == QAT_OP_ADAMW8) &&
 		    d->api->supports(d->handle, &s->k.g->graph, n, why, sizeof why) ==
 		    QAT_SUPPORT_NO)
 			return 0;

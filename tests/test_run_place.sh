@@ -101,4 +101,13 @@ says explain '^    prologue .*  quantize  *f32 -> i8,f32,u8 \[int3\]  *partial n
 says explain '^    copied between partial and cpu: [1-9][0-9.]* KiB a step$' stdout
 pass "$dir/p.yaml" --explain --set device.backend=cpu
 says explain 'linear_cross_entropy + linear_cross_entropy_grad  .*  cpu native$' stdout
+
+# moments as codes, where the update runs elsewhere: they stay there
+sed -i 's/accumulate: 2,/& optimizer: {name: adamw, moments: 8bit},/' "$dir/p.yaml"
+rm -r "$dir/states"
+pass "$dir/p.yaml"
+base=$(loss base) ptq=$(loss ptq) qat=$(loss qat)
+cp -r "$dir/place/states" "$dir/states"
+as_alone partial "$(ops ADAMW8)"
+as_alone partial-mapped "$(ops ADAMW8 QUANTIZE)"
 finish

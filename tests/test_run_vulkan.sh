@@ -85,6 +85,16 @@ refused() {
 	grep -q -e "$pattern" "$dir/stderr" ||
 		{ fail "$what: nothing like $pattern"; cat "$dir/stderr"; }
 }
+# Moments in 8 bits are cpu's: the masters' way there and back is told, or refused.
+bits='steps[1].optimizer={name: adamw, moments: 8bit}'
+pass "$dir/p.yaml" --set "$bits" --set device.backend=cpu
+base=$(loss base) ptq=$(loss ptq) qat=$(loss qat)
+as_cpu moments --set "$bits"
+checks=$((checks + 1))
+grep -q '^cpu runs [0-9]* nodes that vulkan cannot, with up to .* copied in each step: adamw8 and' \
+	"$dir/stderr" || { fail "moments: goes without saying"; cat "$dir/stderr"; }
+refused moments 'device vulkan cannot run adamw8 and .*fallback: warn' --set "$bits" \
+	--set device.fallback=error
 refused index 'vulkan: no device 99: there is index 0, ' --set device.index=99
 refused name 'vulkan: no device named none-such: there is index 0, ' --set device.device=none-such
 VK_ICD_FILENAMES=$dir/none.json VK_DRIVER_FILES=$dir/none.json \
