@@ -34,7 +34,7 @@ typedef int16_t xcode;
 typedef int16_t wcode;
 #endif
 
-enum { COLS = 2 * LANES, TASK_ROWS = 16 * TILE, TASK_PAIRS = 8, MOST = ROWS ? ROWS : TILE };
+enum { COLS = 2 * LANES, TASK_ROWS = 16 * TILE, TASK_PANELS = 18, MOST = ROWS ? ROWS : TILE };
 
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi_any __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -253,76 +253,7 @@ static void pack(const qat_qmm *p, void *packed, const void *codes, const float 
 	memcpy(packed, &range, sizeof range);
 }
 
-/* ---- weights whose rows are k ---- */
-
-/* STEP rows of n <= LANES codes, NULL: zeros, side by side into a panel. */
-QAT_INLINE void weave(wcode *restrict out, const int8_t *const row[STEP], int64_t n)
-{
-	int8_t v[STEP][LANES] = { { 0 } };
-
-	for (int s = 0; s < STEP; s++)
-		if (row[s])
-			memcpy(v[s], row[s], (size_t)n);
-#if defined __SSE2__
-	if (STEP == 4 && LANES == 16) {
-		const __m128i flip = _mm_set1_epi8((char)OFFSET);
-		__m128i x[4], lo, hi;
-
-		for (int s = 0; s < 4; s++)
-			x[s] = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)v[s % STEP]),
-					     flip);
-		for (int half = 0; half < 2; half++) {
-			__m128i *to = (__m128i *)(void *)out + 2 * half;
-
-			lo = half ? _mm_unpackhi_epi8(x[0], x[1]) : _mm_unpacklo_epi8(x[0], x[1]);
-			hi = half ? _mm_unpackhi_epi8(x[2], x[3]) : _mm_unpacklo_epi8(x[2], x[3]);
-			_mm_storeu_si128(to, _mm_unpacklo_epi16(lo, hi));
-			_mm_storeu_si128(to + 1, _mm_unpackhi_epi16(lo, hi));
-		}
-		return;
-	}
-#endif
-	for (int i = 0; i < LANES; i++)
-		for (int s = 0; s < STEP; s++)
-			out[i * STEP + s] = (wcode)(v[s][i] + OFFSET);
-}
-
-enum { TOGETHER = 4 };			/* panels: a line of the cache, where rows are bytes */
-
-static void pack_panels(const qat_qmm *p, char *packed, const int8_t *codes, int64_t panel,
-			int64_t last)
-{
-	for (int64_t k = 0; k < p->groups * p->group4; k += STEP) {
-		const int64_t g = k / p->group4, in = k % p->group4;
-
-		for (int64_t j = panel; j < last; j++) {
-			wcode *out = (wcode *)(packed + 64 + j * panel_bytes(p)) + k * LANES;
-			const int64_t n = max64(0, min64(LANES, p->n - j * LANES));
-			const int8_t *row[STEP];
-
-			for (int s = 0; s < STEP; s++)
-				row[s] = in + s < p->group && n
-				       ? codes + (g * p->group + in + s) * p->n + j * LANES : NULL;
-			if (n == LANES)
-				weave(out, row, LANES);
-			else
-				weave(out, row, n);
-		}
-	}
-}
-
-static void pack_along(const qat_qmm *p, void *packed, const void *codes)
-{
-	const int64_t panels = div_up(p->n, COLS) * 2;
-	float *scale = (float *)(void *)((char *)packed + p->off_scale);
-
-	memcpy(packed, &no_range, sizeof no_range);
-	for (int64_t i = 0; i < panels * p->groups * LANES; i++)
-		scale[i] = 1.0f;
-#pragma omp parallel for schedule(static)
-	for (int64_t j = 0; j < panels; j += TOGETHER)
-		pack_panels(p, packed, codes, j, min64(panels, j + TOGETHER));
-}
+#include "qgemm_along.h"
 
 /* ---- the other side ---- */
 
@@ -514,8 +445,10 @@ QAT_INLINE void tile_run(float out[TILE][COLS], const qat_qmm *p, const tile_at 
 }
 
 static void tile_place(tile_at *t, const qat_qmm *p, const xside *x, const char *packed, int64_t m,
-		       int64_t row, int64_t pair, int rows)
+		       int64_t row, int64_t first, int rows)
 {
+	const int64_t end = div_up(p->n, COLS) * 2;
+
 	for (int i = 0; i < rows; i++) {
 		const int64_t r = min64(row + i, m - 1);
 
@@ -525,7 +458,7 @@ static void tile_place(tile_at *t, const qat_qmm *p, const xside *x, const char 
 		t->x_zero[i] = p->x_zero ? x->zero + r * p->groups : NULL;
 	}
 	for (int j = 0; j < 2; j++) {
-		const int64_t panel = 2 * pair + j, at = panel * p->groups * LANES;
+		const int64_t panel = min64(first + j, end - 1), at = panel * p->groups * LANES;
 
 		t->w[j] = packed + 64 + panel * panel_bytes(p);
 		t->w_scale[j] = (const float *)(packed + p->off_scale) + at;
@@ -554,15 +487,16 @@ static void begin_row(const qat_qmm_args *a, float *out, int64_t r, int64_t c, i
 }
 
 static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
-		     int64_t pair)
+		     int64_t panel)
 {
+	const int64_t c = panel * LANES, n = min64(COLS, p->n - c);
 	const int plain = !p->w_zero && !p->x_zero;
 	float out[TILE][COLS] __attribute__((aligned(64)));
 	tile_at t;
 
-	tile_place(&t, p, x, a->weight, a->m, row, pair, TILE);
+	tile_place(&t, p, x, a->weight, a->m, row, panel, TILE);
 	for (int64_t i = 0; a->adds && i < TILE; i++)
-		begin_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
+		begin_row(a, out[i], row + i, c, n);
 	if (a->adds && plain) {
 		static const qat_qmm none;
 
@@ -581,8 +515,10 @@ static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 		tile_run(out, p, &t, p->groups, p->group4 / STEP, 0);
 	}
 	for (int64_t i = 0; i < min64(TILE, a->m - row); i++)
-		finish_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
+		finish_row(a, out[i], row + i, c, n);
 }
+
+#include "qgemm_wide.h"
 
 #if defined __AMX_INT8__ || defined QAT_PLAIN_TILES
 /* Bytes that a product of tiles goes over: as many as fit and divide a group. */
@@ -648,7 +584,7 @@ static void one_block(const qat_qmm *p, const qat_qmm_args *a, const xside *x, i
 	memset(out, 0, sizeof out);
 	for (int i = 0; a->adds && i < ROWS; i++)
 		begin_row(a, out[i], row + i, pair * COLS, min64(COLS, p->n - pair * COLS));
-	tile_place(&t, p, x, a->weight, a->m, row, pair, ROWS);
+	tile_place(&t, p, x, a->weight, a->m, row, 2 * pair, ROWS);
 	for (int64_t g = 0; g < p->groups; g++) {
 		block_group(sums, &t, x->ld, g * p->group4, p->group4, depth);
 		if (zeros == &plain)
@@ -685,22 +621,37 @@ static int64_t run_blocks(const qat_qmm *p, const qat_qmm_args *a, const xside *
 }
 #endif
 
+static void run_pairs(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
+		      int64_t end, int64_t panel, int64_t last)
+{
+	for (; panel < last; panel += 2)
+		for (int64_t r = row; r < end; r += TILE)
+			one_tile(p, a, x, r, panel);
+}
+
+/* Rows [row, end) of panels [panel, last), an even number of them. */
+static void run_task(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
+		     int64_t end, int64_t panel, int64_t last)
+{
+	const int64_t first = run_blocks(p, a, x, row, end, panel / 2, last / 2);
+	int64_t stop = first, wide = panel;
+
+	last = min64(last, div_up(p->n, LANES));	/* behind it they are but filling */
+	run_wide(p, a, x, &stop, end, &wide, last);
+	run_pairs(p, a, x, first, stop, wide, last);
+	run_pairs(p, a, x, stop, end, panel, last);
+}
+
 static void run_tiles(const qat_qmm *p, const qat_qmm_args *a, const xside *x)
 {
-	const int64_t pairs = div_up(p->n, COLS), down = div_up(a->m, TASK_ROWS);
-	const int64_t across = div_up(pairs, TASK_PAIRS);
+	const int64_t panels = div_up(p->n, COLS) * 2, down = div_up(a->m, TASK_ROWS);
+	const int64_t across = div_up(panels, TASK_PANELS);
 
 #pragma omp parallel for schedule(dynamic) collapse(2)
 	for (int64_t ti = 0; ti < down; ti++)
-		for (int64_t tj = 0; tj < across; tj++) {
-			const int64_t first = tj * TASK_PAIRS, last = min64(pairs, first + TASK_PAIRS);
-			const int64_t end = min64(a->m, (ti + 1) * TASK_ROWS);
-			const int64_t row = run_blocks(p, a, x, ti * TASK_ROWS, end, first, last);
-
-			for (int64_t pair = first; pair < last; pair++)
-				for (int64_t r = row; r < end; r += TILE)
-					one_tile(p, a, x, r, pair);
-		}
+		for (int64_t tj = 0; tj < across; tj++)
+			run_task(p, a, x, ti * TASK_ROWS, min64(a->m, (ti + 1) * TASK_ROWS),
+				 tj * TASK_PANELS, min64(panels, (tj + 1) * TASK_PANELS));
 }
 
 /* ---- one element after the other, sums in 64 bits ---- */
