@@ -117,24 +117,37 @@ static void make_numbers(numbers *x)
 		x->codes[i] = (int8_t)q[i];
 }
 
-/* Sequences [from, to) of a batch; addend NULL: none. */
-static void build(kit *k, const numbers *x, int side, int64_t from, int64_t to,
-		  const float *addend)
+/* Appends the product of `side` for sequences [from, to) of a batch, whose gradient is dy;
+ * addend NULL: none. Returns its value. */
+static int64_t add_side(kit *k, const numbers *x, int64_t dy, int side, int64_t from, int64_t to,
+			const float *addend)
 {
 	const int64_t n = (to - from) * LENGTH, first = from * LENGTH;
 	const qat_attr attr = { .qmatmul_grad = { .side = side, .bits = 8,
 						  .stream = 5 << 8 | QAT_RANDOM_GRADIENT } };
 	qat_ir_extra extra = { .dtype = QAT_F32 };
-	int64_t in[4] = { 0, 0, 0, QAT_NONE };
+	int64_t in[4] = { dy, 0, 0, QAT_NONE };
 
-	kit_new(k, to - from, LENGTH, QAT_F32);
 	extra.schemes[0] = kit_scheme(k, &row_scheme);
-	in[0] = kit_param(k, QAT_F32, n, M, x->dy + first * M);
 	in[1] = kit_param(k, QAT_I8, side ? n : M, K, x->codes + (side ? first * K : 0));
 	in[2] = kit_param(k, QAT_F32, side ? n : M, 1, x->scale + (side ? first : 0));
 	if (addend)
 		in[3] = kit_param(k, QAT_F32, side ? M : n, K, addend);
-	kit_node(k, QAT_OP_QMATMUL_GRAD, &attr, 4, in, NULL, &extra);
+	return kit_node(k, QAT_OP_QMATMUL_GRAD, &attr, 4, in, NULL, &extra);
+}
+
+static int64_t new_case(kit *k, const numbers *x, int64_t from, int64_t to)
+{
+	kit_new(k, to - from, LENGTH, QAT_F32);
+	return kit_param(k, QAT_F32, (to - from) * LENGTH, M, x->dy + from * LENGTH * M);
+}
+
+static void build(kit *k, const numbers *x, int side, int64_t from, int64_t to,
+		  const float *addend)
+{
+	const int64_t dy = new_case(k, x, from, to);
+
+	add_side(k, x, dy, side, from, to, addend);
 }
 
 static void run_one(kit_result *r, const kit *k, uint64_t seed, int64_t sequence)
@@ -272,6 +285,41 @@ START_TEST(not_finite)
 }
 END_TEST
 
+/* Both sides of one gradient, which share its codes' random numbers and may be one kernel:
+ * the bits of each alone, also where the gradient holds no numbers. */
+START_TEST(pair)
+{
+	static numbers x;
+	int64_t y[2], dy;
+	kit_result both;
+	kit k;
+
+	if (!open_both(isas[_i / 2], 2))
+		return;
+	make_numbers(&x);
+	if (_i % 2)
+		x.dy[(LENGTH + 1) * M + 3] = NAN;
+	dy = new_case(&k, &x, 0, BATCH);
+	for (int side = 1; side >= 0; side--)
+		y[side] = add_side(&k, &x, dy, side, 0, BATCH, x.addend);
+	run_one(&both, &k, 77, 3);
+	for (int side = 0; side < 2; side++) {
+		const size_t bytes = (size_t)(side ? M : N) * K * sizeof(float);
+		kit_result alone;
+		kit one;
+
+		build(&one, &x, side, 0, BATCH, x.addend);
+		run_one(&alone, &one, 77, 3);
+		ck_assert_mem_eq(both.data[y[side]], alone.data[output(&one)], bytes);
+		kit_result_free(&alone);
+		kit_free(&one);
+	}
+	kit_result_free(&both);
+	kit_free(&k);
+	close_both();
+}
+END_TEST
+
 /* ---- where a graph has them ---- */
 
 typedef struct setup {
@@ -346,6 +394,7 @@ int main(void)
 	tcase_add_loop_test(c, unbiased, 0, 2);
 	tcase_add_test(c, split);
 	tcase_add_test(c, not_finite);
+	tcase_add_loop_test(c, pair, 0, 2 * ISAS);
 	tcase_add_loop_test(c, sides, 0, (int)(sizeof setups / sizeof *setups));
 	suite_add_tcase(s, c);
 	r = srunner_create(s);

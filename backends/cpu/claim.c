@@ -254,10 +254,33 @@ static const qat_node *find_gradient(const qat_graph *g, const qat_node *f,
 
 /* ---- the claim ---- */
 
-static int prepare(const qat_cpu_site *c, const qat_node *gradient, qat_cpu_step *s)
+/* other: the second node of the claim, NULL: there is one. */
+static int prepare(const qat_cpu_site *c, const qat_node *other, qat_cpu_step *s)
 {
-	return gradient ? qat_cpu_linear_ce_fuse(c, gradient, s)
-			: qat_cpu_op_find(c->n->op)->prepare(c, s);
+	if (!other)
+		return qat_cpu_op_find(c->n->op)->prepare(c, s);
+	if (c->n->op == QAT_OP_QMATMUL_GRAD)
+		return qat_cpu_gradients_fuse(c, other, s);
+	return qat_cpu_linear_ce_fuse(c, other, s);
+}
+
+/* The node that is claimed with c->n, NULL: none. */
+static const qat_node *find_other(const qat_cpu_site *c, const uint8_t *taken, qat_claim *out)
+{
+	const qat_node *other = NULL;
+
+	if (c->n->op == QAT_OP_LINEAR_CROSS_ENTROPY) {
+		other = find_gradient(c->g, c->n, taken);
+		out->kernel = other ? QAT_CPU_LINEAR_CE : QAT_CPU_SINGLE;
+	}
+	if (c->n->op == QAT_OP_QMATMUL_GRAD) {
+		other = qat_cpu_other_side(c->g, c->n, taken);
+		out->kernel = other ? QAT_CPU_GRADIENTS : QAT_CPU_SINGLE;
+		out->at = other ? other->id : out->at;
+	}
+	if (other)
+		out->nodes[out->n_nodes++] = other->id;
+	return other;
 }
 
 int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t *keep,
@@ -265,7 +288,7 @@ int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t
 {
 	const qat_cpu_site c = { .cpu = device, .g = g, .n = g->nodes[first], .keep = keep,
 				 .stream = out->stream != 0 };
-	const qat_node *gradient = NULL;
+	const qat_node *other;
 	qat_cpu_step s = { .node = first };
 	int rc = QAT_OK;
 
@@ -290,14 +313,9 @@ int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t
 		claim_codes(device, g, c.n, keep, out);
 	if (c.n->op == QAT_OP_QMATMUL)
 		rc = claim_stored(&c, out);
-	if (c.n->op == QAT_OP_LINEAR_CROSS_ENTROPY)
-		gradient = find_gradient(g, c.n, taken);
-	if (gradient) {
-		out->kernel = QAT_CPU_LINEAR_CE;
-		out->nodes[out->n_nodes++] = gradient->id;
-	}
+	other = find_other(&c, taken, out);
 	if (!rc)
-		rc = prepare(&c, gradient, &s);
+		rc = prepare(&c, other, &s);
 	out->workspace = s.workspace;
 	return rc;
 }

@@ -3,7 +3,7 @@
  *
  * A cast of a trained parameter is then nothing at all: whoever reads it reads the parameter. A
  * dequantize becomes one kernel with the products that read it, so that the codes live
- * as long as they are needed.
+ * as long as they are needed; a gradient becomes codes for both of its products at once.
  */
 #include "cpu.h"
 
@@ -134,4 +134,19 @@ int qat_cpu_claim_decoded(const qat_cpu *cpu, const qat_graph *g, const qat_node
 	out->private_value[0] = y->id;
 	out->private_bytes[0] = 0;
 	return 1;
+}
+
+/* ---- both sides of a gradient as codes ---- */
+
+const qat_node *qat_cpu_other_side(const qat_graph *g, const qat_node *n, const uint8_t *taken)
+{
+	const qat_node *m = n->id + 1 < g->n_nodes ? g->nodes[n->id + 1] : NULL;
+
+	if (!m || taken[m->id] || n->op != QAT_OP_QMATMUL_GRAD || m->op != n->op ||
+	    m->phase != n->phase || m->in[0] != n->in[0] ||
+	    m->attr.qmatmul_grad.bits != n->attr.qmatmul_grad.bits ||
+	    m->attr.qmatmul_grad.stream != n->attr.qmatmul_grad.stream ||
+	    !m->attr.qmatmul_grad.side == !n->attr.qmatmul_grad.side)
+		return NULL;
+	return independent(g, n, m) ? m : NULL;
 }

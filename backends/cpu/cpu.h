@@ -37,7 +37,8 @@ enum {
 	QAT_CPU_STORED_PLAIN = 6,
 	QAT_CPU_STREAMED = 7,
 	QAT_CPU_NOTHING = 8,		/* CAST of a trained parameter: products round it themselves */
-	QAT_CPU_GEMMS = 9		/* DEQUANTIZE and the MATMULs that decode for it */
+	QAT_CPU_GEMMS = 9,		/* DEQUANTIZE and the MATMULs that decode for it */
+	QAT_CPU_GRADIENTS = 10		/* both QMATMUL_GRADs of a product */
 };
 
 /* cpu.c: threads of this device, from here on. Workspaces depend on their number, and
@@ -138,6 +139,11 @@ typedef struct qat_cpu_gradient {
 	int32_t side;
 } qat_cpu_gradient;
 
+typedef struct qat_cpu_gradients {
+	qat_cpu_gradient rows, columns;
+	void *room;
+} qat_cpu_gradients;
+
 typedef struct qat_cpu_mask {
 	qat_dst y;
 	qat_src g;
@@ -209,6 +215,7 @@ struct qat_cpu_step {
 		qat_dequantize_args dequantize;
 		qat_cpu_qmm qmm;
 		qat_cpu_gradient gradient;
+		qat_cpu_gradients gradients;
 		qat_cpu_mask mask;
 		qat_cpu_observe observe;
 		qat_gemm_args gemm;
@@ -253,6 +260,8 @@ extern const qat_cpu_op qat_cpu_quantize_op, qat_cpu_dequantize, qat_cpu_qmatmul
 extern const qat_cpu_op qat_cpu_mask_op, qat_cpu_observe_op;
 /* step_gradient.c */
 extern const qat_cpu_op qat_cpu_qmatmul_grad;
+/* c->n: one side's node. */
+int qat_cpu_gradients_fuse(const qat_cpu_site *c, const qat_node *other, qat_cpu_step *s);
 /* step_elementwise.c */
 extern const qat_cpu_op qat_cpu_add, qat_cpu_mul, qat_cpu_scale, qat_cpu_act;
 extern const qat_cpu_op qat_cpu_act_grad, qat_cpu_glu, qat_cpu_glu_grad, qat_cpu_cast;
@@ -285,6 +294,9 @@ int qat_cpu_swallows_cast(const qat_cpu *cpu, const qat_graph *g, const qat_node
 /* 1: *out, which held n alone, is n and the products that read it. */
 int qat_cpu_claim_decoded(const qat_cpu *cpu, const qat_graph *g, const qat_node *n,
 			  const uint8_t *keep, const uint8_t *taken, qat_claim *out);
+
+/* The node after n, if both make codes of one gradient and may run together; else NULL. */
+const qat_node *qat_cpu_other_side(const qat_graph *g, const qat_node *n, const uint8_t *taken);
 
 /* ---- exe.c ---- */
 

@@ -21,9 +21,8 @@ static int check(const qat_cpu_site *c, char *why, int64_t room)
 	return QAT_SUPPORT_NO;
 }
 
-static void place(const qat_cpu_site *c, qat_cpu_step *s)
+static void place(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_gradient *q)
 {
-	qat_cpu_gradient *q = &s->u.gradient;
 	const int64_t rows = q->a.batch * q->a.length, m = q->product.m;
 
 	q->a.codes = qat_cpu_work(c, &s->workspace, rows * q->a.channels);
@@ -36,9 +35,8 @@ static void place(const qat_cpu_site *c, qat_cpu_step *s)
 	q->product.weight = q->packed;
 }
 
-static int prepare(const qat_cpu_site *c, qat_cpu_step *s)
+static int fill(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_gradient *q)
 {
-	qat_cpu_gradient *q = &s->u.gradient;
 	const qat_value *dy = qat_cpu_in(c, 0), *codes = qat_cpu_in(c, 1);
 	const int64_t cols = codes->shape[1];
 	const int side = c->n->attr.qmatmul_grad.side != 0;
@@ -60,22 +58,70 @@ static int prepare(const qat_cpu_site *c, qat_cpu_step *s)
 		return rc;
 	q->product = (qat_qmm_args){ .m = dy->shape[side], .y = qat_cpu_dst(c, 0), .ldy = cols,
 				     .adds = 1, .addend = qat_cpu_in_data(c, 3) };
-	place(c, s);
+	place(c, s, q);
 	return QAT_OK;
+}
+
+static int prepare(const qat_cpu_site *c, qat_cpu_step *s)
+{
+	return fill(c, s, &s->u.gradient);
+}
+
+static void number(qat_cpu_gradient *q, const qat_runtime *rt)
+{
+	q->a.seed = rt->seed;
+	q->a.sequence = rt->sequence;
+}
+
+static int multiply(qat_cpu *cpu, const qat_cpu_gradient *q)
+{
+	qat_qmm_pack_along(cpu->dense, &q->plan, q->packed, q->codes);
+	return qat_qmm_run(cpu->dense, &q->plan, &q->product);
 }
 
 static int run(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
 	qat_cpu_gradient *q = &s->u.gradient;
 
-	q->a.seed = rt->seed;
-	q->a.sequence = rt->sequence;
+	number(q, rt);
 	if (q->side)
 		cpu->kernels->grad->columns(&q->a);
 	else
 		cpu->kernels->grad->rows(&q->a);
-	qat_qmm_pack_along(cpu->dense, &q->plan, q->packed, q->codes);
-	return qat_qmm_run(cpu->dense, &q->plan, &q->product);
+	return multiply(cpu, q);
+}
+
+/* ---- both sides, whose codes are made at once ---- */
+
+static int run_both(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
+{
+	qat_cpu_gradients *q = &s->u.gradients;
+	int rc;
+
+	number(&q->rows, rt);
+	number(&q->columns, rt);
+	cpu->kernels->grad->both(&q->rows.a, &q->columns.a, q->room);
+	rc = multiply(cpu, &q->columns);
+	return rc ? rc : multiply(cpu, &q->rows);
+}
+
+int qat_cpu_gradients_fuse(const qat_cpu_site *c, const qat_node *other, qat_cpu_step *s)
+{
+	qat_cpu_gradients *q = &s->u.gradients;
+	const int side = c->n->attr.qmatmul_grad.side != 0;
+	qat_cpu_site d = *c;
+	int rc;
+
+	d.n = other;
+	rc = fill(c, s, side ? &q->columns : &q->rows);
+	if (!rc)
+		rc = fill(&d, s, side ? &q->rows : &q->columns);
+	if (rc)
+		return rc;
+	q->room = qat_cpu_work(c, &s->workspace,
+			       c->cpu->kernels->grad->both_workspace(&q->columns.a));
+	s->run = run_both;
+	return QAT_OK;
 }
 
 const qat_cpu_op qat_cpu_qmatmul_grad = { "eqff", "e", prepare, run, check };

@@ -163,6 +163,9 @@ typedef struct qat_grad_kernels {
 	void (*rows)(const qat_grad_args *a);
 	/* codes [channels, batch * length], scale [channels, batch]. EXACT. */
 	void (*columns)(const qat_grad_args *a);
+	/* Both, of one dy with one stream; room: of so many bytes. */
+	int64_t (*both_workspace)(const qat_grad_args *a);
+	void (*both)(const qat_grad_args *rows, const qat_grad_args *columns, void *room);
 } qat_grad_kernels;
 
 /* ---- attention ----

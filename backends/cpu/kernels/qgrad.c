@@ -222,5 +222,160 @@ static void columns(const qat_grad_args *a)
 			one_block(a, sequence, o);
 }
 
+/* ---- both at once ----
+ * A gradient is read twice, and its random words are made once. Chunks of tokens of one
+ * sequence; `room` holds the magnitudes of each chunk's channels. */
+
+static int64_t chunks_of(const qat_grad_args *a)
+{
+	return div_up(a->length, BLOCK);
+}
+
+static int64_t both_workspace(const qat_grad_args *a)
+{
+	return 4 * a->batch * chunks_of(a) * a->channels;
+}
+
+/* n elements of dy, as rows and as columns have them. */
+QAT_INLINE void load_both(float *restrict x, float *restrict y, const qat_grad_args *a,
+			  const qat_grad_args *b, int64_t row, int64_t o, int64_t n)
+{
+	const float g = fold_of(b, row);
+	float v[BLOCK];
+
+	load_floats(v, a->dy.data, a->dy.dtype, row * a->channels + o, n);
+	if (a->fold_rows == 1)
+		for (int64_t i = 0; i < n; i++)
+			x[i] = v[i] * a->fold[o + i];
+	else
+		for (int64_t i = 0; i < n; i++)
+			x[i] = v[i] * fold_of(a, o + i);
+	for (int64_t i = 0; i < n; i++)
+		y[i] = v[i] * g;
+}
+
+/* The largest magnitudes of n channels of a row. */
+QAT_INLINE int32_t measure_part(int32_t *restrict top, const qat_grad_args *a,
+				const qat_grad_args *b, int64_t row, int64_t o, int64_t n)
+{
+	float x[BLOCK], y[BLOCK];
+	int32_t most = 0;
+
+	load_both(x, y, a, b, row, o, n);
+	for (int64_t i = 0; i < n; i++) {
+		most = magnitude(x[i]) > most ? magnitude(x[i]) : most;
+		top[i] = magnitude(y[i]) > top[i] ? magnitude(y[i]) : top[i];
+	}
+	return most;
+}
+
+/* Scales of the rows of a chunk, and what its channels have at most. */
+static void measure_chunk(const qat_grad_args *a, const qat_grad_args *b, int64_t chunk,
+			  int32_t *tops)
+{
+	const int64_t per = chunks_of(a), first = chunk % per * BLOCK;
+	const int64_t tokens = min64(BLOCK, a->length - first);
+	const int64_t row = chunk / per * a->length + first, whole = a->channels / BLOCK * BLOCK;
+	int32_t *top = tops + chunk * a->channels;
+
+	memset(top, 0, (size_t)a->channels * 4);
+	for (int64_t r = row; r < row + tokens; r++) {
+		int32_t most = 0, part;
+
+		for (int64_t o = 0; o < whole; o += BLOCK) {
+			part = measure_part(top + o, a, b, r, o, BLOCK);
+			most = part > most ? part : most;
+		}
+		part = measure_part(top + whole, a, b, r, whole, a->channels - whole);
+		most = part > most ? part : most;
+		a->scale[r] = scale_of(most, a->qmax);
+	}
+}
+
+/* Scale of every channel of every sequence. */
+static void settle_channels(const qat_grad_args *b, const int32_t *tops)
+{
+	const int64_t per = chunks_of(b);
+
+	for (int64_t s = 0; s < b->batch; s++)
+		for (int64_t o = 0; o < b->channels; o++) {
+			const int32_t *top = tops + s * per * b->channels + o;
+			int32_t most = 0;
+
+			for (int64_t c = 0; c < per; c++)
+				most = top[c * b->channels] > most ? top[c * b->channels] : most;
+			b->scale[o * b->batch + s] = scale_of(most, b->qmax);
+		}
+}
+
+/* What multiplies channels before they are rounded; 0 where the scale is none, and *bad. */
+static void invert_channels(const qat_grad_args *b, int64_t sequence, int64_t o, int64_t n,
+			    float *restrict r, int *bad)
+{
+	*bad = 0;
+	for (int64_t i = 0; i < n; i++) {
+		const float scale = b->scale[(o + i) * b->batch + sequence];
+
+		r[i] = scale == scale ? 1.0f / scale : 0.0f;
+		*bad |= scale != scale;
+	}
+}
+
+/* n channels of a row: its codes, and those of the columns into q. */
+QAT_INLINE void both_parts(const qat_grad_args *a, const qat_grad_args *b, int64_t row, int64_t o,
+			   int64_t n, const float *restrict r, int bad, int8_t *q)
+{
+	const int64_t t = row % a->length;
+	const float scale = a->scale[row], inverse = 1.0f / scale;
+	int8_t *codes = a->codes + row * a->channels + o;
+	uint32_t room[BLOCK + 2 * WORDS];
+	const uint32_t *words = words_of(room, a, row / a->length, t * a->channels + o, n);
+	float x[BLOCK], y[BLOCK];
+
+	load_both(x, y, a, b, row, o, n);
+	if (scale == scale)
+		round_at_random(codes, x, words, &inverse, n, a->qmax, 1);
+	else
+		memset(codes, 0, (size_t)n);
+	for (int64_t i = 0; bad && i < n; i++)
+		y[i] = r[i] == 0.0f ? 0.0f : y[i];
+	round_at_random(q, y, words, r, n, b->qmax, 0);
+}
+
+static void code_chunk(const qat_grad_args *a, const qat_grad_args *b, int64_t chunk)
+{
+	const int64_t per = chunks_of(a), first = chunk % per * BLOCK, ld = a->batch * a->length;
+	const int64_t tokens = min64(BLOCK, a->length - first), sequence = chunk / per;
+	const int64_t row = sequence * a->length + first;
+	int8_t q[BLOCK * BLOCK] = { 0 };
+	float r[BLOCK];
+	int bad;
+
+	for (int64_t o = 0; o < a->channels; o += BLOCK) {
+		const int64_t n = min64(BLOCK, a->channels - o);
+
+		invert_channels(b, sequence, o, n, r, &bad);
+		for (int64_t t = 0; t < tokens; t++)
+			if (n == BLOCK)
+				both_parts(a, b, row + t, o, BLOCK, r, bad, q + t * BLOCK);
+			else
+				both_parts(a, b, row + t, o, n, r, bad, q + t * BLOCK);
+		turn(b->codes + o * ld + row, ld, q, tokens, n);
+	}
+}
+
+static void both(const qat_grad_args *rows_of, const qat_grad_args *columns_of, void *room)
+{
+	const int64_t chunks = rows_of->batch * chunks_of(rows_of);
+
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < chunks; c++)
+		measure_chunk(rows_of, columns_of, c, room);
+	settle_channels(columns_of, room);
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < chunks; c++)
+		code_chunk(rows_of, columns_of, c);
+}
+
 extern const qat_grad_kernels QAT_NAME(qat_grad);
-const qat_grad_kernels QAT_NAME(qat_grad) = { rows, columns };
+const qat_grad_kernels QAT_NAME(qat_grad) = { rows, columns, both_workspace, both };

@@ -35,12 +35,15 @@ QAT_INLINE void some_words(uint32_t *out, uint64_t seed, uint64_t first, uint32_
 {
 	const vq zero = { 0 }, low = zero + 0xffffffffu;
 	const vq m0 = zero + 0xD2511F53u, m1 = zero + 0xCD9E8D57u;
+	vq place = { 0 };
 	uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
 	vq c0, c1, c2 = zero + sequence, c3 = zero + stream;
 	counters half;
 
+#pragma GCC unroll 8
 	for (int i = 0; i < Q; i++)
-		c0[i] = first + (uint64_t)(i % 2 * (Q / 2) + i / 2);
+		place[i] = (uint64_t)(i % 2 * (Q / 2) + i / 2);
+	c0 = place + first;
 	c1 = c0 >> 32;
 #pragma GCC unroll 10
 	for (int round = 0; round < 10; round++) {
