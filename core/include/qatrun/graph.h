@@ -21,8 +21,8 @@ enum { QAT_MAX_IN = 10, QAT_MAX_OUT = 4 };
  * N tokens, C channels, V vocabulary, K reduction, R x C any matrix, S x G the blocks
  * of a scheme (rows / block_rows x cols / block_cols). "edge" is the compute type, f32
  * or bf16. Sums are in f32 or better unless said otherwise.
- * An output may share memory with the addend c, or with p, m, v of an update, of the
- * same node: kernels must bear that. The class of an op (EXACT, CLOSE) stands in
+ * An output may share memory with the addend c, or with p and the states of an update, of
+ * the same node: kernels must bear that. The class of an op (EXACT, CLOSE) stands in
  * docs/architecture.md. */
 enum {
 	QAT_OP_NONE = 0,
