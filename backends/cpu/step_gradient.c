@@ -57,7 +57,7 @@ static int fill(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_gradient *q)
 	if (rc)
 		return rc;
 	q->product = (qat_qmm_args){ .m = dy->shape[side], .y = qat_cpu_dst(c, 0), .ldy = cols,
-				     .adds = 1, .addend = qat_cpu_in_data(c, 3) };
+				     .adds = 1, .addend = qat_cpu_in_data(c, 3), .stream = side };
 	place(c, s, q);
 	return QAT_OK;
 }

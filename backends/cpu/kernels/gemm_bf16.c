@@ -270,18 +270,6 @@ QAT_INLINE void tile_sums(vf acc[MR][NV], const float *from, const char *a, int6
 	}
 }
 
-/* bf16_of, LANES at once. */
-QAT_INLINE void store_bf16(uint16_t *y, vf v)
-{
-	const __m512i u = (__m512i)v, odd = _mm512_and_si512(_mm512_srli_epi32(u, 16),
-							     _mm512_set1_epi32(1));
-	const __m512i near = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
-	const __mmask16 nan = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
-	const __m512i r = _mm512_mask_or_epi32(near, nan, u, _mm512_set1_epi32(0x400000));
-
-	_mm256_storeu_si256((__m256i *)(void *)y, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
-}
-
 /* A whole tile to its place in y. */
 QAT_INLINE void finish_whole(const qat_gemm_args *g, vf acc[MR][NV], int64_t i0, int64_t j0,
 			     int stream)
@@ -302,7 +290,7 @@ QAT_INLINE void finish_whole(const qat_gemm_args *g, vf acc[MR][NV], int64_t i0,
 			else if (g->y.dtype == QAT_F32)
 				vf_store((float *)g->y.data + at, v);
 			else
-				store_bf16((uint16_t *)g->y.data + at, v);
+				vf_store_bf16((uint16_t *)g->y.data + at, v);
 		}
 }
 

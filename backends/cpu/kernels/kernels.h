@@ -129,6 +129,7 @@ typedef struct qat_qmm_args {
 	void *workspace;
 	int32_t adds;			/* 1: the sum over groups begins with the addend, or with +0 */
 	const float *addend;		/* [m, n], rows of ldy, or NULL; may be y itself */
+	int32_t stream;			/* 1: y is not read soon, and may go past the caches */
 } qat_qmm_args;
 
 typedef struct qat_qmm_kernels {

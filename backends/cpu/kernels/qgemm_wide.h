@@ -56,9 +56,12 @@ QAT_INLINE void wide_sums(vi acc[WIDE_ROWS][WIDE_PANELS], const wide_tile *t, in
 	}
 }
 
-/* The terms of group g, onto what is there unless `assign`. */
-QAT_INLINE void wide_terms(float *out, vi acc[WIDE_ROWS][WIDE_PANELS], const wide_tile *t,
-			   int64_t g, int assign)
+enum { WIDE_ASSIGN, WIDE_ZERO, WIDE_ADD };
+
+/* The terms of group g: alone, onto +0, or onto `from`. stream: past the caches. */
+QAT_INLINE void wide_terms(float *to, int64_t ld, const float *from, int64_t ld_from,
+			   vi acc[WIDE_ROWS][WIDE_PANELS], const wide_tile *t, int64_t g, int kind,
+			   int stream)
 {
 	vf scale[WIDE_PANELS];
 
@@ -69,38 +72,62 @@ QAT_INLINE void wide_terms(float *out, vi acc[WIDE_ROWS][WIDE_PANELS], const wid
 	for (int i = 0; i < WIDE_ROWS; i++)
 #pragma GCC unroll 3
 		for (int j = 0; j < WIDE_PANELS; j++) {
-			float *at = out + i * WIDE_COLS + j * LANES;
 			const vf s = vf_set(t->x_scale[i * t->groups + g]) * scale[j];
-			const vf term = s * vf_from_int(acc[i][j]);
+			vf v = s * vf_from_int(acc[i][j]);
 
-			vf_store(at, assign ? term : vf_load(at) + term);
+			if (kind == WIDE_ZERO)
+				v = vf_set(0.0f) + v;
+			if (kind == WIDE_ADD)
+				v = vf_load(from + i * ld_from + j * LANES) + v;
+			if (stream)
+				_mm512_stream_ps(to + i * ld + j * LANES, (__m512)v);
+			else
+				vf_store(to + i * ld + j * LANES, v);
 		}
 }
 
-/* What sums begin with. */
-static void wide_begin(float *out, const qat_qmm_args *a, int64_t row, int64_t c, int64_t n)
+/* The whole of a row, finished but for the bias, to y. */
+QAT_INLINE void wide_row(const qat_qmm_args *a, const float *out, int64_t r, int64_t c)
 {
-	if (!a->adds || !a->addend) {
-		memset(out, 0, WIDE_ROWS * WIDE_COLS * sizeof *out);
-		return;
-	}
-	for (int64_t i = 0; i < WIDE_ROWS; i++, out += WIDE_COLS) {
-		if (n < WIDE_COLS)
-			memset(out, 0, WIDE_COLS * sizeof *out);
-		memcpy(out, a->addend + (row + i) * a->ldy + c, (size_t)n * sizeof *out);
+#pragma GCC unroll 3
+	for (int j = 0; j < WIDE_PANELS; j++) {
+		const int64_t at = c + j * LANES;
+		vf v = vf_load(out + j * LANES);
+
+		if (a->bias)
+			v += vf_load(a->bias + at);
+		if (a->y.dtype == QAT_F32)
+			vf_store((float *)a->y.data + r * a->ldy + at, v);
+		else
+			vf_store_bf16((uint16_t *)a->y.data + r * a->ldy + at, v);
 	}
 }
 
 static void wide_finish(const qat_qmm_args *a, float *out, int64_t row, int64_t c, int64_t n)
 {
-	for (int64_t i = 0; i < WIDE_ROWS; i++, out += WIDE_COLS) {
-		for (int64_t j = 0; a->bias && j < n; j++)
-			out[j] += a->bias[c + j];
+	for (int64_t i = 0; i < WIDE_ROWS; i++, out += WIDE_COLS)
 		if (n == WIDE_COLS)
-			store_floats(a->y.data, a->y.dtype, (row + i) * a->ldy + c, out, WIDE_COLS);
+			wide_row(a, out, row + i, c);
 		else
-			store_floats(a->y.data, a->y.dtype, (row + i) * a->ldy + c, out, n);
+			finish_row(a, out, row + i, c, n);
+}
+
+/* Where the sums of a tile begin; NULL: nowhere. Too few columns are copied to out. */
+static const float *wide_begin(const qat_qmm_args *a, float *out, int64_t *ld, int64_t row,
+			       int64_t c, int64_t n)
+{
+	*ld = WIDE_COLS;
+	if (!a->adds || !a->addend)
+		return NULL;
+	if (n == WIDE_COLS) {
+		*ld = a->ldy;
+		return a->addend + row * a->ldy + c;
 	}
+	memset(out, 0, WIDE_ROWS * WIDE_COLS * sizeof *out);
+	for (int64_t i = 0; i < WIDE_ROWS; i++)
+		memcpy(out + i * WIDE_COLS, a->addend + (row + i) * a->ldy + c,
+		       (size_t)n * sizeof *out);
+	return out;
 }
 
 static void one_wide(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
@@ -108,20 +135,33 @@ static void one_wide(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 {
 	const wide_tile t = wide_place(p, a, x, row, panel);
 	const int64_t c = panel * LANES, n = min64(WIDE_COLS, p->n - c);
+	const int direct = a->y.dtype == QAT_F32 && !a->bias && n == WIDE_COLS;
 	float out[WIDE_ROWS * WIDE_COLS] __attribute__((aligned(64)));
-	const int assign = p->groups == 1 && !a->adds;
+	float *to = out, *y = direct ? (float *)a->y.data + row * a->ldy + c : NULL;
+	int64_t ld_from, ld = WIDE_COLS;
+	const float *from = wide_begin(a, out, &ld_from, row, c, n);
+	const int stream = direct && a->stream && (uintptr_t)y % 64 == 0 && a->ldy % LANES == 0;
 	vi acc[WIDE_ROWS][WIDE_PANELS];
 
-	if (!assign)
-		wide_begin(out, a, row, c, n);
 	for (int64_t g = 0; g < p->groups; g++) {
+		if (direct && g == p->groups - 1) {
+			to = y;
+			ld = a->ldy;
+		}
 		wide_sums(acc, &t, g, p->group4 / STEP);
-		if (assign)
-			wide_terms(out, acc, &t, g, 1);
+		if (from && stream && to == y)
+			wide_terms(to, ld, from, ld_from, acc, &t, g, WIDE_ADD, 1);
+		else if (from)
+			wide_terms(to, ld, from, ld_from, acc, &t, g, WIDE_ADD, 0);
+		else if (p->groups == 1 && !a->adds)
+			wide_terms(to, ld, NULL, 0, acc, &t, g, WIDE_ASSIGN, 0);
 		else
-			wide_terms(out, acc, &t, g, 0);
+			wide_terms(to, ld, NULL, 0, acc, &t, g, WIDE_ZERO, 0);
+		from = out;
+		ld_from = WIDE_COLS;
 	}
-	wide_finish(a, out, row, c, n);
+	if (!direct)
+		wide_finish(a, out, row, c, n);
 }
 
 /* Whole tiles from row *row and panel *panel on; *row and *panel become where they end. */
@@ -136,6 +176,8 @@ static void run_wide(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 	for (int64_t r = *row; r < stop; r += WIDE_ROWS)
 		for (int64_t j = *panel; j < wide; j += WIDE_PANELS)
 			one_wide(p, a, x, r, j);
+	if (a->stream)
+		_mm_sfence();
 	*row = stop;
 	*panel = wide;
 }

@@ -113,6 +113,20 @@ QAT_INLINE uint16_t bf16_of(float x)
 	return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? nan : r);
 }
 
+#if defined __AVX512BW__ && defined __AVX512VL__ && !defined QAT_PLAIN_TILES
+/* bf16_of, LANES at once. */
+QAT_INLINE void vf_store_bf16(uint16_t *y, vf v)
+{
+	const __m512i u = (__m512i)v, odd = _mm512_and_si512(_mm512_srli_epi32(u, 16),
+							     _mm512_set1_epi32(1));
+	const __m512i near = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+	const __mmask16 nan = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+	const __m512i r = _mm512_mask_or_epi32(near, nan, u, _mm512_set1_epi32(0x400000));
+
+	_mm256_storeu_si256((__m256i *)(void *)y, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+}
+#endif
+
 /* n floats from element `at` of x. */
 QAT_INLINE void load_floats(float *restrict out, const void *x, uint32_t dtype, int64_t at,
 			    int64_t n)
