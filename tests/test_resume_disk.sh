@@ -33,7 +33,7 @@ goes_on() {
 }
 
 mkdir "$dir/disk"
-if mount -t tmpfs -o size=2300k none "$dir/disk" 2>/dev/null; then
+if mount -t tmpfs -o size=1700k none "$dir/disk" 2>/dev/null; then
 	# of its 1.1 MB checkpoints one fits, beside the last
 	start "$dir/p.yaml" --set "output=$dir/disk/full" --set 'steps[0].checkpoint.keep=1'
 	fails "a full disk" "$dir/disk/full" \
