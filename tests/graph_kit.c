@@ -489,3 +489,21 @@ double kit_number(const qat_value *v, const void *data, int64_t i)
 	default:       return ((const int32_t *)data)[i];
 	}
 }
+
+int kit_same_outputs(const kit *k, const kit_result *a, const kit_result *b)
+{
+	const qat_node *n = k->g->nodes[0];
+
+	for (int o = 0; o < n->n_out; o++) {
+		const qat_value *v = k->g->values[n->out[o]];
+
+		for (int64_t i = 0; i < qat_value_elements(v); i++) {
+			const double x = kit_number(v, a->data[v->id], i);
+			const double y = kit_number(v, b->data[v->id], i);
+
+			if (!(x == y) && !(isnan(x) && isnan(y)))
+				return 0;
+		}
+	}
+	return 1;
+}

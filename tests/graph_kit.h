@@ -105,5 +105,7 @@ void kit_result_free(kit_result *r);
 
 /* Element i of a value's memory as a number. */
 double kit_number(const qat_value *v, const void *data, int64_t i);
+/* Whether a graph's first node has the same numbers in both results; NaN is NaN. */
+int kit_same_outputs(const kit *k, const kit_result *a, const kit_result *b);
 
 #endif

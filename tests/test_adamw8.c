@@ -118,24 +118,6 @@ END_TEST
 
 /* ---- every case of the op ---- */
 
-static int same_outputs(const kit *k, const kit_result *a, const kit_result *b)
-{
-	const qat_node *n = k->g->nodes[0];
-
-	for (int o = 0; o < n->n_out; o++) {
-		const qat_value *v = k->g->values[n->out[o]];
-
-		for (int64_t i = 0; i < qat_value_elements(v); i++) {
-			const double x = kit_number(v, a->data[v->id], i);
-			const double y = kit_number(v, b->data[v->id], i);
-
-			if (!(x == y) && !(isnan(x) && isnan(y)))
-				return 0;
-		}
-	}
-	return 1;
-}
-
 static int64_t seen;
 
 static void compare(void *context, const op_case *c)
@@ -152,7 +134,7 @@ static void compare(void *context, const op_case *c)
 	kit_run(&want, &k, &reference, &rt);
 	kit_run(&got, &k, &cpu, &rt);
 	ck_assert_msg(!want.rc && !got.rc, "%s: %s, %s", c->name, want.error, got.error);
-	ck_assert_msg(same_outputs(&k, &want, &got), "%s: other bits", c->name);
+	ck_assert_msg(kit_same_outputs(&k, &want, &got), "%s: other bits", c->name);
 	kit_result_free(&want);
 	kit_result_free(&got);
 	kit_free(&k);

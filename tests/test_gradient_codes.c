@@ -37,19 +37,6 @@ static int64_t output(const kit *k)
 	return k->g->nodes[0]->out[0];
 }
 
-static int same_result(const kit *k, const kit_result *a, const kit_result *b)
-{
-	const qat_value *v = k->g->values[output(k)];
-
-	for (int64_t i = 0; i < qat_value_elements(v); i++) {
-		const double x = kit_number(v, a->data[v->id], i), y = kit_number(v, b->data[v->id], i);
-
-		if (!(x == y) && !(isnan(x) && isnan(y)))
-			return 0;
-	}
-	return 1;
-}
-
 /* ---- every case of the op ---- */
 
 static int64_t seen;
@@ -68,7 +55,7 @@ static void compare(void *context, const op_case *c)
 	kit_run(&want, &k, &reference, &rt);
 	kit_run(&got, &k, &cpu, &rt);
 	ck_assert_msg(!want.rc && !got.rc, "%s: %s, %s", c->name, want.error, got.error);
-	ck_assert_msg(same_result(&k, &want, &got), "%s: other bits", c->name);
+	ck_assert_msg(kit_same_outputs(&k, &want, &got), "%s: other bits", c->name);
 	kit_result_free(&want);
 	kit_result_free(&got);
 	kit_free(&k);
