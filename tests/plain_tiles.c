@@ -4,4 +4,5 @@
 #pragma GCC diagnostic ignored "-Wpsabi"	/* vectors wider than the machine's */
 #define QAT_ISA tiles
 #define QAT_PLAIN_TILES 1
+#include "qgemm_pack.c"
 #include "qgemm.c"

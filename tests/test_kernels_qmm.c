@@ -45,6 +45,8 @@ static const struct { qat_scheme x, w; } pairs[] = {
 };
 enum { PAIRS = sizeof pairs / sizeof *pairs };
 
+enum { SPREAD = 1, TINY = 2 };		/* what side_new makes of numbers around 1 */
+
 typedef struct side {
 	uint8_t *codes;
 	float *scale;
@@ -72,7 +74,9 @@ static side side_new(const qat_kernels *kn, const qat_scheme *s, int64_t rows, i
 	for (int64_t i = 0; i < rows * cols; i++) {
 		if (i / 32 % 5 == 0)
 			x[i] = 0.0f;
-		if (spread)
+		if (spread == TINY)
+			x[i] *= 0x1p-60f;
+		else if (spread)
 			x[i] *= qat_pow2((int)(i / 32 * 37 % 200) - 100);
 	}
 	kn->quantize->quantize(&a);
@@ -195,6 +199,27 @@ START_TEST(products_of_every_kind_are_exact)
 }
 END_TEST
 
+/* Tiles of all kinds and their edges; products of tiny numbers are subnormal, or zero. */
+static void large_tiles(const qat_kernels *kn)
+{
+	static const int kinds[] = { 0, 1, 8 };
+
+	for (int i = 0; i < 3; i++)
+		for (int spread = 0; spread <= TINY; spread += TINY) {
+			const qat_scheme *x = &pairs[kinds[i]].x, *w = &pairs[kinds[i]].w;
+
+			one_product(kn, x, w, 101, 134, 192, spread, 0, QAT_BF16);
+			one_product(kn, x, w, 101, 134, 192, spread, 1, QAT_BF16);
+			one_product(kn, x, w, 61, 310, 608, spread, 0, QAT_BF16);
+		}
+}
+
+START_TEST(rows_of_bf16_from_large_tiles)
+{
+	each_kernel(large_tiles);
+}
+END_TEST
+
 static void odd_depths(const qat_kernels *kn)
 {
 	static const int64_t depths[] = { 1, 2, 3, 7, 63, 130, 577, 1031 };
@@ -217,7 +242,7 @@ END_TEST
 /* Scales near the ends of their range: products of powers of two leave f32 on the way. */
 static void extremes(const qat_kernels *kn)
 {
-	one_product(kn, &pairs[9].x, &pairs[9].w, 7, 19, 960, 1, 0, QAT_F32);
+	one_product(kn, &pairs[9].x, &pairs[9].w, 7, 19, 960, SPREAD, 0, QAT_F32);
 }
 
 START_TEST(powers_of_two_at_their_extremes)
@@ -334,6 +359,6 @@ START_TEST(groups_that_do_not_nest_are_refused)
 }
 END_TEST
 
-RUN_TESTS("kernels_qmm", products_of_every_kind_are_exact, any_depth,
-	  powers_of_two_at_their_extremes, long_sums_are_kept_in_64_bits,
+RUN_TESTS("kernels_qmm", products_of_every_kind_are_exact, rows_of_bf16_from_large_tiles,
+	  any_depth, powers_of_two_at_their_extremes, long_sums_are_kept_in_64_bits,
 	  floats_where_there_are_no_integers, groups_that_do_not_nest_are_refused)

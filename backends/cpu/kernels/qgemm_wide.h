@@ -3,8 +3,13 @@
  * Part of qgemm.c.
  */
 
-#if defined __AVX512VNNI__ && !defined QAT_PLAIN_TILES
 enum { WIDE_ROWS = 8, WIDE_PANELS = 3, WIDE_COLS = WIDE_PANELS * LANES };
+
+#if defined __AVX512VNNI__ && !defined QAT_PLAIN_TILES
+static int fits_wide(const qat_qmm *p)
+{
+	return !p->w_zero && !p->x_zero && p->group4 >= 64;
+}
 
 typedef struct wide_tile {
 	const xcode *x;			/* row 0; ld apart */
@@ -42,8 +47,7 @@ QAT_INLINE void wide_sums(vi acc[WIDE_ROWS][WIDE_PANELS], const wide_tile *t, in
 	for (int i = 0; i < WIDE_ROWS; i++)
 #pragma GCC unroll 3
 		for (int j = 0; j < WIDE_PANELS; j++)
-			acc[i][j] = vi_set((int32_t)(0u - (uint32_t)OFFSET *
-						     (uint32_t)t->x_sum[i * t->groups + g]));
+			acc[i][j] = vi_set(t->x_sum[i * t->groups + g]);
 	for (int64_t s = 0; s < steps; s++, x += STEP, w += STEP * LANES) {
 		const vi b0 = vi_load(w), b1 = vi_load(w + panel), b2 = vi_load(w + 2 * panel);
 
@@ -130,8 +134,72 @@ static const float *wide_begin(const qat_qmm_args *a, float *out, int64_t *ld, i
 	return out;
 }
 
-static void one_wide(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
-		     int64_t panel)
+/* Where v is subnormal: what the instruction to bf16 takes for zero. */
+QAT_INLINE unsigned subnormal(vf v)
+{
+	return _mm512_fpclass_ps_mask((__m512)v, 0x20);
+}
+
+QAT_INLINE void wide_store(uint16_t *y, const vf v[WIDE_PANELS])
+{
+	const unsigned slow = subnormal(v[0]) | subnormal(v[1]) | subnormal(v[2]);
+
+#pragma GCC unroll 3
+	for (int j = 0; j < WIDE_PANELS; j++)
+		if (__builtin_expect(slow, 0))
+			vf_store_bf16(y + j * LANES, v[j]);
+		else
+			_mm256_storeu_si256((__m256i *)(void *)(y + j * LANES),
+					    (__m256i)_mm512_cvtneps_pbh((__m512)v[j]));
+}
+
+/* A tile of bf16 whose sums are one group's. */
+QAT_INLINE void wide_alone(const qat_qmm_args *a, vi acc[WIDE_ROWS][WIDE_PANELS],
+			   const wide_tile *t, int64_t row, int64_t c, int biased)
+{
+	uint16_t *y = (uint16_t *)a->y.data + row * a->ldy + c;
+	vf scale[WIDE_PANELS], bias[WIDE_PANELS], v[WIDE_PANELS];
+
+#pragma GCC unroll 3
+	for (int j = 0; j < WIDE_PANELS; j++) {
+		scale[j] = vf_load(t->w_scale + j * LANES);
+		if (biased)
+			bias[j] = vf_load(a->bias + c + j * LANES);
+	}
+#pragma GCC unroll 8
+	for (int i = 0; i < WIDE_ROWS; i++, y += a->ldy) {
+#pragma GCC unroll 3
+		for (int j = 0; j < WIDE_PANELS; j++) {
+			v[j] = vf_set(t->x_scale[i]) * scale[j] * vf_from_int(acc[i][j]);
+			if (biased)
+				v[j] += bias[j];
+		}
+		wide_store(y, v);
+	}
+}
+
+/* Not inlined, as below: the loops of wide_sums stay as they are written. y is asked for before
+ * the sums, as it comes from far. */
+static __attribute__((noinline)) void one_alone(const qat_qmm *p, const qat_qmm_args *a,
+						const xside *x, int64_t row, int64_t panel)
+{
+	const wide_tile t = wide_place(p, a, x, row, panel);
+	const uint16_t *y = (const uint16_t *)a->y.data + row * a->ldy + panel * LANES;
+	vi acc[WIDE_ROWS][WIDE_PANELS];
+
+	for (int i = 0; i < WIDE_ROWS; i++, y += a->ldy) {
+		__builtin_prefetch(y, 1);
+		__builtin_prefetch(y + WIDE_COLS - 1, 1);
+	}
+	wide_sums(acc, &t, 0, p->group4 / STEP);
+	if (a->bias)
+		wide_alone(a, acc, &t, row, panel * LANES, 1);
+	else
+		wide_alone(a, acc, &t, row, panel * LANES, 0);
+}
+
+static __attribute__((noinline)) void one_wide(const qat_qmm *p, const qat_qmm_args *a,
+					       const xside *x, int64_t row, int64_t panel)
 {
 	const wide_tile t = wide_place(p, a, x, row, panel);
 	const int64_t c = panel * LANES, n = min64(WIDE_COLS, p->n - c);
@@ -170,18 +238,26 @@ static void run_wide(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 {
 	const int64_t stop = *row + (end - *row) / WIDE_ROWS * WIDE_ROWS;
 	const int64_t wide = *panel + (last - *panel) / WIDE_PANELS * WIDE_PANELS;
+	const int alone = p->groups == 1 && !a->adds && a->y.dtype == QAT_BF16;
 
-	if (p->w_zero || p->x_zero || p->group4 < 64)
-		return;
 	for (int64_t r = *row; r < stop; r += WIDE_ROWS)
 		for (int64_t j = *panel; j < wide; j += WIDE_PANELS)
-			one_wide(p, a, x, r, j);
+			if (alone && (j + WIDE_PANELS) * LANES <= p->n)
+				one_alone(p, a, x, r, j);
+			else
+				one_wide(p, a, x, r, j);
 	if (a->stream)
 		_mm_sfence();
 	*row = stop;
 	*panel = wide;
 }
 #else
+static int fits_wide(const qat_qmm *p)
+{
+	(void)p;
+	return 0;
+}
+
 static void run_wide(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t *row,
 		     int64_t end, int64_t *panel, int64_t last)
 {

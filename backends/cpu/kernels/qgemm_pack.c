@@ -1,6 +1,105 @@
-/* qgemm_along.h - weights for products of qgemm.c whose rows are k: codes are woven, STEP rows
- * of a panel's columns at once. Part of qgemm.c.
- */
+/* qgemm_pack.c - weights of products of codes, as qgemm.h wants them. Per ISA. */
+#include "qgemm.h"
+
+typedef struct packing {
+	const qat_qmm *p;
+	const uint8_t *codes;
+	const float *scale;
+	const void *zero;
+	char *packed;
+} packing;
+
+/* Piece [k0, k0 + n) of column `lane` of a panel's group; returns the sum of integers.
+ * STEP of them are 4 bytes whatever the ISA. */
+QAT_INLINE int64_t pack_piece(wcode *panel, int lane, const qat_scheme *s, const uint8_t *codes,
+			      int64_t k0, int64_t n, int32_t zero, int *any)
+{
+	char *out = (char *)panel + (k0 / STEP * LANES + lane) * 4;
+	wcode bytes[PIECE + STEP];
+	int16_t v[PIECE];
+	int32_t sum = 0, seen = 0;
+
+	integers(s, v, codes, n, zero);
+	for (int64_t i = 0; i < n; i++) {
+		sum += v[i];
+		seen |= v[i];
+		bytes[i] = (wcode)(v[i] + OFFSET);
+	}
+	for (int64_t i = n; i < round_up(n, STEP); i++)
+		bytes[i] = (wcode)OFFSET;
+	for (int64_t i = 0; i < n; i += STEP, out += LANES * 4)
+		memcpy(out, bytes + i, 4);
+	*any |= seen != 0;
+	return sum;
+}
+
+static void pack_group(const packing *w, int64_t panel, int64_t g, int lane, scale_range *range)
+{
+	const qat_qmm *p = w->p;
+	const int64_t n = panel * LANES + lane, at = (panel * p->groups + g) * LANES + lane;
+	const int64_t block = block_of(p->ws, p->k, n, g * p->group);
+	const int32_t zero = zero_of(w->zero, block), fold = p->w_zero ? 0 : zero;
+	const uint8_t *codes = w->codes + n * p->k + g * p->group;
+	wcode *out = (wcode *)(w->packed + 64 + panel * panel_bytes(p)) + g * p->group4 * LANES;
+	int64_t sum = 0;
+	int any = 0;
+
+	if (p->group == 32)
+		sum = pack_piece(out, lane, p->ws, codes, 0, 32, fold, &any);
+	for (int64_t k = 0; p->group != 32 && k < p->group; k += PIECE)
+		sum += pack_piece(out, lane, p->ws, codes + k, k, min64(PIECE, p->group - k), fold,
+				  &any);
+	((float *)(w->packed + p->off_scale))[at] =
+		kept_scale(p, w->scale[block], p->w_shift, !any, range);
+	if (p->w_zero)
+		((int32_t *)(w->packed + p->off_zero))[at] = OFFSET + zero;
+	if (p->x_zero)
+		((int32_t *)(w->packed + p->off_sum))[at] =
+			(int32_t)(sum - (p->w_zero ? zero : 0) * p->group);
+}
+
+static scale_range pack_panel(const packing *w, int64_t panel)
+{
+	const qat_qmm *p = w->p;
+	scale_range range = no_range;
+
+	memset(w->packed + 64 + panel * panel_bytes(p), OFFSET, (size_t)panel_bytes(p));
+	for (int lane = 0; lane < LANES; lane++)
+		for (int64_t g = 0; g < p->groups; g++) {
+			const int64_t at = (panel * p->groups + g) * LANES + lane;
+
+			if (panel * LANES + lane < p->n) {
+				pack_group(w, panel, g, lane, &range);
+				continue;
+			}
+			((float *)(w->packed + p->off_scale))[at] = 0.0f;
+			if (p->w_zero)
+				((int32_t *)(w->packed + p->off_zero))[at] = OFFSET;
+			if (p->x_zero)
+				((int32_t *)(w->packed + p->off_sum))[at] = 0;
+		}
+	return range;
+}
+
+void QAT_NAME(qat_qgemm_pack)(const qat_qmm *p, void *packed, const void *codes,
+			      const float *scale, const void *zero)
+{
+	const packing w = { p, codes, scale, zero, packed };
+	float lo = INFINITY, hi = 0.0f;
+	scale_range range;
+
+#pragma omp parallel for schedule(static) reduction(min: lo) reduction(max: hi)
+	for (int64_t panel = 0; panel < div_up(p->n, COLS) * 2; panel++) {
+		const scale_range r = pack_panel(&w, panel);
+
+		lo = r.lo < lo ? r.lo : lo;
+		hi = r.hi > hi ? r.hi : hi;
+	}
+	range = (scale_range){ lo, hi };
+	memcpy(packed, &range, sizeof range);
+}
+
+/* ---- codes whose rows are k: they are woven, STEP rows of a panel's columns at once ---- */
 
 /* STEP rows of n <= LANES codes, NULL: zeros, side by side into a panel. */
 QAT_INLINE void weave(wcode *restrict out, const int8_t *const row[STEP], int64_t n)
@@ -122,7 +221,7 @@ static void pack_panels(const qat_qmm *p, char *packed, const int8_t *codes, int
 		weave_panels(p, packed, codes, k, panel, last);
 }
 
-static void pack_along(const qat_qmm *p, void *packed, const void *codes)
+void QAT_NAME(qat_qgemm_pack_along)(const qat_qmm *p, void *packed, const void *codes)
 {
 	const int64_t panels = div_up(p->n, COLS) * 2;
 	float *scale = (float *)(void *)((char *)packed + p->off_scale);
