@@ -1,7 +1,6 @@
 /* plain_tiles.c - the quantized product over tiles, with plain C for the instructions:
  * kernels/tiles.h.
  */
-#pragma GCC diagnostic ignored "-Wpsabi"	/* vectors wider than the machine's */
 #define QAT_ISA tiles
 #define QAT_PLAIN_TILES 1
 #include "qgemm_pack.c"
