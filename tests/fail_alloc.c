@@ -7,6 +7,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,21 +28,19 @@ enum { LIVE = 1 << 20, PAGES = 1 << 12, SITES = 4096 };
 
 static struct { void *p; uintptr_t site; } *live;	/* by address, open addressing */
 static struct { uintptr_t page; int counts; } pages[PAGES];
-static _Atomic int lock;
+static atomic_flag lock = ATOMIC_FLAG_INIT;
 static long at = -1, count;
 static int busy;		/* we are the ones who allocate */
 
 static void acquire(void)
 {
-	int zero = 0;
-
-	while (!__atomic_compare_exchange_n(&lock, &zero, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-		zero = 0;
+	while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
+		;
 }
 
 static void release(void)
 {
-	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+	atomic_flag_clear_explicit(&lock, memory_order_release);
 }
 
 /* Whether allocations of that place count: not those of libraries that give up. */
