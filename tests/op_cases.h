@@ -30,9 +30,9 @@ typedef struct op_case {
 typedef void op_visit(void *context, const op_case *c);
 void op_cases_each(op_visit *visit, void *context);
 
-/* Cases of schemes alone: all variants of all quantizers that are there. Returns how
- * many schemes there were. */
-int op_cases_schemes(op_visit *visit, void *context);
+/* Cases of schemes alone: all variants of all quantizers that are there. It calls visit for
+ * those that kit_chosen wants, of *all. Returns how many schemes there were. */
+int op_cases_schemes(op_visit *visit, void *context, int64_t *all);
 
 /* A case's node in a graph, of rows [from, to) of what is per row, in batches of
  * c->length. */

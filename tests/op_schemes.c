@@ -233,7 +233,14 @@ typedef struct maker {
 	op_visit *visit;
 	void *context;
 	uint64_t seed;
+	int64_t number;			/* of the next case */
 } maker;
+
+/* Before a case is made, which takes longer than most devices do with it. */
+static int chosen(maker *m)
+{
+	return kit_chosen(m->number++);
+}
 
 static uint32_t code_type(const qat_scheme *s)
 {
@@ -329,6 +336,9 @@ static void quantize_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 	static const int kinds[] = { KIT_NORMAL, KIT_EDGES, BAD_NAN, BAD_INFINITY };
 
 	for (int v = 0; v < 16; v++) {
+		if (!chosen(m))
+			continue;
+
 		const int kind = kinds[v / 4], mask = v & 1;
 		const uint32_t type = v & 2 ? QAT_BF16 : QAT_F32;
 		op_case c = new_case(QAT_OP_QUANTIZE, e, rows, cols, type,
@@ -346,6 +356,9 @@ static void quantize_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 static void given_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 {
 	for (int v = 0; v < 4; v++) {
+		if (!chosen(m))
+			continue;
+
 		const int kind = v < 2 ? v : v + 8;
 		op_case c = new_case(QAT_OP_QUANTIZE, e, rows, cols, QAT_F32,
 				     v > 1 ? "given, not finite" : "given");
@@ -374,6 +387,9 @@ static void given_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 static void decode_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 {
 	for (int v = 0; v < 4; v++) {
+		if (!chosen(m))
+			continue;
+
 		const uint32_t type = v & 1 ? QAT_BF16 : QAT_F32;
 		op_case c = new_case(QAT_OP_DEQUANTIZE, e, rows, cols, type, "");
 		float *x = spoiled(m, rows * cols, v & 2 ? BAD_NAN : KIT_NORMAL);
@@ -392,6 +408,9 @@ static void mask_cases(maker *m, int64_t rows, int64_t cols)
 	static const entry none = { .name = "", .s = { .block_rows = 1 } };
 
 	for (int v = 0; v < 4; v++) {
+		if (!chosen(m))
+			continue;
+
 		const uint32_t in = v & 1 ? QAT_BF16 : QAT_F32, out = v & 2 ? QAT_BF16 : QAT_F32;
 		op_case c = new_case(QAT_OP_MASK, &none, rows, cols, in, "");
 		float *x = numbers(m, rows * cols, KIT_EDGES);
@@ -412,6 +431,9 @@ static void mask_cases(maker *m, int64_t rows, int64_t cols)
 static void observe_cases(maker *m, const entry *e, int64_t rows, int64_t cols)
 {
 	for (int v = 0; v < 3; v++) {
+		if (!chosen(m))
+			continue;
+
 		op_case c = new_case(QAT_OP_OBSERVE, e, rows, cols, QAT_F32, "");
 		float *x = spoiled(m, rows * cols, v == 2 ? BAD_NAN : KIT_NORMAL);
 		const int64_t br = qat_range_rows(&e->s), bc = qat_range_cols(&e->s);
@@ -488,9 +510,10 @@ static void product_cases(maker *m, int64_t rows, int64_t n, int64_t k)
 
 	for (int j = 0; j < n_ws; j++) {
 		for (int v = 0; v < 8; v++)
-			product_case(m, NULL, &ws[j], rows, n, k, v);
+			if (chosen(m))
+				product_case(m, NULL, &ws[j], rows, n, k, v);
 		for (int i = 0; i < n_xs; i++)
-			if (nests(&xs[i].s, &ws[j].s, k))
+			if (nests(&xs[i].s, &ws[j].s, k) && chosen(m))
 				product_case(m, &xs[i], &ws[j], rows, n, k,
 					     (i + j) % 4 | (j % 5 ? 0 : 8));
 	}
@@ -538,7 +561,7 @@ static void code_cases(maker *m, int port, int64_t rows, int64_t cols, int *sche
 	mask_cases(m, rows, cols);
 }
 
-int op_cases_schemes(op_visit *visit, void *context)
+int op_cases_schemes(op_visit *visit, void *context, int64_t *all)
 {
 	static const int64_t sizes[][2] = { { 1, 32 }, { 6, 33 }, { 34, 96 }, { 5, 1184 } };
 	maker m = { .visit = visit, .context = context };
@@ -551,6 +574,8 @@ int op_cases_schemes(op_visit *visit, void *context)
 	product_cases(&m, 6, 37, 96);
 	product_cases(&m, 34, 17, 33);
 	product_cases(&m, 2, 67, 1184);
-	long_product(&m);
+	if (chosen(&m))
+		long_product(&m);
+	*all = m.number;
 	return schemes;
 }
