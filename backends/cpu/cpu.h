@@ -136,12 +136,12 @@ typedef struct qat_cpu_gradient {
 	qat_qmm_args product;
 	const void *codes;		/* of the other side */
 	void *packed;
+	void *room;			/* side 1: for making the codes */
 	int32_t side;
 } qat_cpu_gradient;
 
 typedef struct qat_cpu_gradients {
 	qat_cpu_gradient rows, columns;
-	void *room;
 } qat_cpu_gradients;
 
 typedef struct qat_cpu_mask {

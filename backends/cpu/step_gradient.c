@@ -28,6 +28,9 @@ static void place(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_gradient *q)
 	q->a.codes = qat_cpu_work(c, &s->workspace, rows * q->a.channels);
 	q->a.scale = qat_cpu_work(c, &s->workspace, 4 * m * q->plan.groups);
 	q->packed = qat_cpu_work(c, &s->workspace, q->plan.weight_bytes);
+	if (q->side)
+		q->room = qat_cpu_work(c, &s->workspace,
+				       c->cpu->kernels->grad->workspace(&q->a));
 	q->product.workspace = qat_cpu_work(c, &s->workspace,
 					    qat_qmm_workspace(c->cpu->dense, &q->plan, m));
 	q->product.x = q->a.codes;
@@ -84,10 +87,7 @@ static int run(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	qat_cpu_gradient *q = &s->u.gradient;
 
 	number(q, rt);
-	if (q->side)
-		cpu->kernels->grad->columns(&q->a);
-	else
-		cpu->kernels->grad->rows(&q->a);
+	cpu->kernels->grad->codes(q->side ? NULL : &q->a, q->side ? &q->a : NULL, q->room);
 	return multiply(cpu, q);
 }
 
@@ -100,7 +100,7 @@ static int run_both(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 
 	number(&q->rows, rt);
 	number(&q->columns, rt);
-	cpu->kernels->grad->both(&q->rows.a, &q->columns.a, q->room);
+	cpu->kernels->grad->codes(&q->rows.a, &q->columns.a, q->columns.room);
 	rc = multiply(cpu, &q->columns);
 	return rc ? rc : multiply(cpu, &q->rows);
 }
@@ -116,12 +116,8 @@ int qat_cpu_gradients_fuse(const qat_cpu_site *c, const qat_node *other, qat_cpu
 	rc = fill(c, s, side ? &q->columns : &q->rows);
 	if (!rc)
 		rc = fill(&d, s, side ? &q->rows : &q->columns);
-	if (rc)
-		return rc;
-	q->room = qat_cpu_work(c, &s->workspace,
-			       c->cpu->kernels->grad->both_workspace(&q->columns.a));
 	s->run = run_both;
-	return QAT_OK;
+	return rc;
 }
 
 const qat_cpu_op qat_cpu_qmatmul_grad = { "eqff", "e", prepare, run, check };

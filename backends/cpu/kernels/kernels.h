@@ -149,7 +149,7 @@ typedef struct qat_grad_args {
 	int64_t batch, length, channels;
 	qat_src dy;			/* [batch * length, channels] */
 	const float *fold;		/* multiplies dy first: fold[i / fold_rows], i the channel of
-					 * `rows`, the token of `columns`; fold_rows 0: fold[0] */
+					 * rows, the token of columns; fold_rows 0: fold[0] */
 	int64_t fold_rows;
 	int32_t qmax;
 	uint32_t stream;		/* numerics.h qat_philox: key, and the counter's other words */
@@ -160,13 +160,12 @@ typedef struct qat_grad_args {
 } qat_grad_args;
 
 typedef struct qat_grad_kernels {
-	/* codes as dy, scale [batch * length]. EXACT. */
-	void (*rows)(const qat_grad_args *a);
-	/* codes [channels, batch * length], scale [channels, batch]. EXACT. */
-	void (*columns)(const qat_grad_args *a);
-	/* Both, of one dy with one stream; room: of so many bytes. */
-	int64_t (*both_workspace)(const qat_grad_args *a);
-	void (*both)(const qat_grad_args *rows, const qat_grad_args *columns, void *room);
+	/* Bytes of room that codes of columns need. */
+	int64_t (*workspace)(const qat_grad_args *columns);
+	/* Of one dy with one stream; either may be NULL. Of rows: codes as dy, scale
+	 * [batch * length]; of columns: codes [channels, batch * length], scale [channels,
+	 * batch]. EXACT. */
+	void (*codes)(const qat_grad_args *rows, const qat_grad_args *columns, void *room);
 } qat_grad_kernels;
 
 /* ---- attention ----

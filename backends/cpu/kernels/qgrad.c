@@ -3,11 +3,13 @@
  *   g = fl(dy fold),   scale = amax / qmax,   q = clamp(floor(fl(fl(g r) + u))),   r = fl(1 / scale)
  *
  * by token, or by channel and sequence; then codes come out turned, channel after channel.
+ * Both are made of chunks of tokens of one sequence: a gradient is read twice, for the scales
+ * and for the codes, and its random words are made once.
  */
 #include "kernels.h"
 #include "random.h"
 
-enum { PIECE = 512, BLOCK = 64 };	/* elements of a row; of either side of a square */
+enum { BLOCK = 64 };			/* tokens of a chunk, channels at once */
 
 /* ---- random words ---- */
 
@@ -57,63 +59,7 @@ static float fold_of(const qat_grad_args *a, int64_t i)
 	return a->fold[a->fold_rows ? i / a->fold_rows : 0];
 }
 
-/* ---- by token ---- */
-
-/* n <= PIECE elements of a row from channel o on, folded. */
-QAT_INLINE void load_row(float *restrict x, const qat_grad_args *a, int64_t row, int64_t o,
-			 int64_t n)
-{
-	load_floats(x, a->dy.data, a->dy.dtype, row * a->channels + o, n);
-	if (a->fold_rows == 1) {
-		const float *restrict f = a->fold + o;
-
-		for (int64_t i = 0; i < n; i++)
-			x[i] *= f[i];
-	} else {
-		for (int64_t i = 0; i < n; i++)
-			x[i] *= fold_of(a, o + i);
-	}
-}
-
-static void one_row(const qat_grad_args *a, int64_t row)
-{
-	const int64_t t = row % a->length, sequence = row / a->length;
-	int8_t *q = a->codes + row * a->channels;
-	uint32_t words[PIECE + 2 * WORDS];
-	float x[PIECE], r;
-	int32_t top = 0;
-
-	for (int64_t o = 0; o < a->channels; o += PIECE) {
-		const int64_t n = min64(PIECE, a->channels - o);
-
-		load_row(x, a, row, o, n);
-		for (int64_t i = 0; i < n; i++)
-			top = magnitude(x[i]) > top ? magnitude(x[i]) : top;
-	}
-	a->scale[row] = scale_of(top, a->qmax);
-	if (top >= 0x7f800000) {
-		memset(q, 0, (size_t)a->channels);
-		return;
-	}
-	r = 1.0f / a->scale[row];
-	for (int64_t o = 0; o < a->channels; o += PIECE) {
-		const int64_t n = min64(PIECE, a->channels - o);
-
-		if (a->channels > PIECE)
-			load_row(x, a, row, o, n);
-		round_at_random(q + o, x, words_of(words, a, sequence, t * a->channels + o, n), &r,
-				n, a->qmax, 1);
-	}
-}
-
-static void rows(const qat_grad_args *a)
-{
-#pragma omp parallel for schedule(static)
-	for (int64_t row = 0; row < a->batch * a->length; row++)
-		one_row(a, row);
-}
-
-/* ---- by channel ---- */
+/* ---- squares of codes, turned ---- */
 
 #if defined __SSE2__
 /* 16 x 16 bytes, turned. */
@@ -156,101 +102,24 @@ static void turn(int8_t *out, int64_t ld, const int8_t *in, int64_t tokens, int6
 			out[o * ld + t] = in[t * BLOCK + o];
 }
 
-/* n <= BLOCK elements of a row from channel o on, folded. */
-QAT_INLINE void load_part(float *restrict x, const qat_grad_args *a, int64_t row, int64_t o,
-			  int64_t n)
-{
-	const float f = fold_of(a, row);
-
-	load_floats(x, a->dy.data, a->dy.dtype, row * a->channels + o, n);
-	for (int64_t i = 0; i < n; i++)
-		x[i] *= f;
-}
-
-/* Scales of BLOCK channels in a sequence, and their reciprocals. Of a channel that holds no
- * numbers r is 0, and *bad is set. */
-static void find_scales(const qat_grad_args *a, int64_t sequence, int64_t o, int64_t n,
-			float *restrict r, int *bad)
-{
-	int32_t top[BLOCK] = { 0 };
-	float x[BLOCK];
-
-	for (int64_t t = 0; t < a->length; t++) {
-		load_part(x, a, sequence * a->length + t, o, n);
-		for (int64_t i = 0; i < n; i++)
-			top[i] = magnitude(x[i]) > top[i] ? magnitude(x[i]) : top[i];
-	}
-	*bad = 0;
-	for (int64_t i = 0; i < n; i++) {
-		const float scale = scale_of(top[i], a->qmax);
-
-		a->scale[(o + i) * a->batch + sequence] = scale;
-		r[i] = top[i] < 0x7f800000 ? 1.0f / scale : 0.0f;
-		*bad |= top[i] >= 0x7f800000;
-	}
-}
-
-static void one_block(const qat_grad_args *a, int64_t sequence, int64_t o)
-{
-	const int64_t n = min64(BLOCK, a->channels - o), ld = a->batch * a->length;
-	int8_t q[BLOCK * BLOCK] = { 0 };
-	uint32_t words[BLOCK + 2 * WORDS];
-	float x[BLOCK], r[BLOCK];
-	int bad;
-
-	find_scales(a, sequence, o, n, r, &bad);
-	for (int64_t t0 = 0; t0 < a->length; t0 += BLOCK) {
-		const int64_t tokens = min64(BLOCK, a->length - t0);
-
-		for (int64_t t = t0; t < t0 + tokens; t++) {
-			const uint32_t *w = words_of(words, a, sequence, t * a->channels + o, n);
-
-			load_part(x, a, sequence * a->length + t, o, n);
-			for (int64_t i = 0; bad && i < n; i++)
-				x[i] = r[i] == 0.0f ? 0.0f : x[i];
-			round_at_random(q + (t - t0) * BLOCK, x, w, r, n, a->qmax, 0);
-		}
-		turn(a->codes + o * ld + sequence * a->length + t0, ld, q, tokens, n);
-	}
-}
-
-static void columns(const qat_grad_args *a)
-{
-#pragma omp parallel for schedule(dynamic) collapse(2)
-	for (int64_t sequence = 0; sequence < a->batch; sequence++)
-		for (int64_t o = 0; o < a->channels; o += BLOCK)
-			one_block(a, sequence, o);
-}
-
-/* ---- both at once ----
- * A gradient is read twice, and its random words are made once. Chunks of tokens of one
- * sequence; `room` holds the magnitudes of each chunk's channels. */
-
-static int64_t chunks_of(const qat_grad_args *a)
-{
-	return div_up(a->length, BLOCK);
-}
-
-static int64_t both_workspace(const qat_grad_args *a)
-{
-	return 4 * a->batch * chunks_of(a) * a->channels;
-}
+/* ---- elements of a row: a, its own codes; b, those of its channels; either may be NULL ---- */
 
 /* n elements of dy, as rows and as columns have them. */
 QAT_INLINE void load_both(float *restrict x, float *restrict y, const qat_grad_args *a,
 			  const qat_grad_args *b, int64_t row, int64_t o, int64_t n)
 {
-	const float g = fold_of(b, row);
+	const qat_grad_args *any = a ? a : b;
+	const float g = b ? fold_of(b, row) : 0.0f;
 	float v[BLOCK];
 
-	load_floats(v, a->dy.data, a->dy.dtype, row * a->channels + o, n);
-	if (a->fold_rows == 1)
+	load_floats(v, any->dy.data, any->dy.dtype, row * any->channels + o, n);
+	if (a && a->fold_rows == 1)
 		for (int64_t i = 0; i < n; i++)
 			x[i] = v[i] * a->fold[o + i];
 	else
-		for (int64_t i = 0; i < n; i++)
+		for (int64_t i = 0; a && i < n; i++)
 			x[i] = v[i] * fold_of(a, o + i);
-	for (int64_t i = 0; i < n; i++)
+	for (int64_t i = 0; b && i < n; i++)
 		y[i] = v[i] * g;
 }
 
@@ -262,33 +131,88 @@ QAT_INLINE int32_t measure_part(int32_t *restrict top, const qat_grad_args *a,
 	int32_t most = 0;
 
 	load_both(x, y, a, b, row, o, n);
-	for (int64_t i = 0; i < n; i++) {
+	for (int64_t i = 0; a && i < n; i++)
 		most = magnitude(x[i]) > most ? magnitude(x[i]) : most;
+	for (int64_t i = 0; b && i < n; i++)
 		top[i] = magnitude(y[i]) > top[i] ? magnitude(y[i]) : top[i];
-	}
 	return most;
 }
+
+/* n channels of a row: its codes, and those of the columns into q. */
+QAT_INLINE void code_part(const qat_grad_args *a, const qat_grad_args *b, int64_t row, int64_t o,
+			  int64_t n, const float *restrict r, int bad, int8_t *q)
+{
+	const qat_grad_args *any = a ? a : b;
+	const float scale = a ? a->scale[row] : 1.0f, inverse = 1.0f / scale;
+	int8_t *codes = a ? a->codes + row * a->channels + o : NULL;
+	uint32_t room[BLOCK + 2 * WORDS];
+	const uint32_t *words = words_of(room, any, row / any->length,
+					 row % any->length * any->channels + o, n);
+	float x[BLOCK], y[BLOCK];
+
+	load_both(x, y, a, b, row, o, n);
+	if (a && scale == scale)
+		round_at_random(codes, x, words, &inverse, n, a->qmax, 1);
+	for (int64_t i = 0; a && scale != scale && i < n; i++)
+		codes[i] = 0;
+	for (int64_t i = 0; bad && i < n; i++)
+		y[i] = r[i] == 0.0f ? 0.0f : y[i];
+	if (b)
+		round_at_random(q, y, words, r, n, b->qmax, 0);
+}
+
+/* ---- chunks ---- */
+
+static int64_t chunks_of(const qat_grad_args *a)
+{
+	return div_up(a->length, BLOCK);
+}
+
+/* Of each chunk's channels the largest magnitudes. */
+static int64_t workspace(const qat_grad_args *columns)
+{
+	return 4 * columns->batch * chunks_of(columns) * columns->channels;
+}
+
+/* What multiplies channels before they are rounded; 0 where the scale is none, and *bad. */
+static void invert_channels(const qat_grad_args *b, int64_t sequence, int64_t o, int64_t n,
+			    float *restrict r, int *bad)
+{
+	*bad = 0;
+	for (int64_t i = 0; b && i < n; i++) {
+		const float scale = b->scale[(o + i) * b->batch + sequence];
+
+		r[i] = scale == scale ? 1.0f / scale : 0.0f;
+		*bad |= scale != scale;
+	}
+}
+
+#include "qgrad_wide.h"
 
 /* Scales of the rows of a chunk, and what its channels have at most. */
 static void measure_chunk(const qat_grad_args *a, const qat_grad_args *b, int64_t chunk,
 			  int32_t *tops)
 {
-	const int64_t per = chunks_of(a), first = chunk % per * BLOCK;
-	const int64_t tokens = min64(BLOCK, a->length - first);
-	const int64_t row = chunk / per * a->length + first, whole = a->channels / BLOCK * BLOCK;
-	int32_t *top = tops + chunk * a->channels;
+	const qat_grad_args *any = a ? a : b;
+	const int64_t per = chunks_of(any), first = chunk % per * BLOCK, n = any->channels;
+	const int64_t tokens = min64(BLOCK, any->length - first);
+	const int64_t row = chunk / per * any->length + first;
+	int32_t *top = b ? tops + chunk * n : NULL, most[BLOCK] = { 0 };
+	const int64_t begin = wide_measure(a, b, chunk / per, first, most, top);
 
-	memset(top, 0, (size_t)a->channels * 4);
-	for (int64_t r = row; r < row + tokens; r++) {
-		int32_t most = 0, part;
+	if (b)
+		memset(top + begin, 0, (size_t)(n - begin) * 4);
+	for (int64_t t = 0; t < tokens; t++) {
+		for (int64_t o = begin; o < n; o += BLOCK) {
+			const int64_t wide = min64(BLOCK, n - o);
+			const int32_t part = wide == BLOCK
+				? measure_part(top + o, a, b, row + t, o, BLOCK)
+				: measure_part(top + o, a, b, row + t, o, wide);
 
-		for (int64_t o = 0; o < whole; o += BLOCK) {
-			part = measure_part(top + o, a, b, r, o, BLOCK);
-			most = part > most ? part : most;
+			most[t] = part > most[t] ? part : most[t];
 		}
-		part = measure_part(top + whole, a, b, r, whole, a->channels - whole);
-		most = part > most ? part : most;
-		a->scale[r] = scale_of(most, a->qmax);
+		if (a)
+			a->scale[row + t] = scale_of(most[t], a->qmax);
 	}
 }
 
@@ -308,74 +232,49 @@ static void settle_channels(const qat_grad_args *b, const int32_t *tops)
 		}
 }
 
-/* What multiplies channels before they are rounded; 0 where the scale is none, and *bad. */
-static void invert_channels(const qat_grad_args *b, int64_t sequence, int64_t o, int64_t n,
-			    float *restrict r, int *bad)
+static void code_block(const qat_grad_args *a, const qat_grad_args *b, int64_t sequence,
+		       int64_t first, int64_t o)
 {
-	*bad = 0;
-	for (int64_t i = 0; i < n; i++) {
-		const float scale = b->scale[(o + i) * b->batch + sequence];
-
-		r[i] = scale == scale ? 1.0f / scale : 0.0f;
-		*bad |= scale != scale;
-	}
-}
-
-/* n channels of a row: its codes, and those of the columns into q. */
-QAT_INLINE void both_parts(const qat_grad_args *a, const qat_grad_args *b, int64_t row, int64_t o,
-			   int64_t n, const float *restrict r, int bad, int8_t *q)
-{
-	const int64_t t = row % a->length;
-	const float scale = a->scale[row], inverse = 1.0f / scale;
-	int8_t *codes = a->codes + row * a->channels + o;
-	uint32_t room[BLOCK + 2 * WORDS];
-	const uint32_t *words = words_of(room, a, row / a->length, t * a->channels + o, n);
-	float x[BLOCK], y[BLOCK];
-
-	load_both(x, y, a, b, row, o, n);
-	if (scale == scale)
-		round_at_random(codes, x, words, &inverse, n, a->qmax, 1);
-	else
-		memset(codes, 0, (size_t)n);
-	for (int64_t i = 0; bad && i < n; i++)
-		y[i] = r[i] == 0.0f ? 0.0f : y[i];
-	round_at_random(q, y, words, r, n, b->qmax, 0);
-}
-
-static void code_chunk(const qat_grad_args *a, const qat_grad_args *b, int64_t chunk)
-{
-	const int64_t per = chunks_of(a), first = chunk % per * BLOCK, ld = a->batch * a->length;
-	const int64_t tokens = min64(BLOCK, a->length - first), sequence = chunk / per;
-	const int64_t row = sequence * a->length + first;
+	const qat_grad_args *any = a ? a : b;
+	const int64_t tokens = min64(BLOCK, any->length - first), ld = any->batch * any->length;
+	const int64_t n = min64(BLOCK, any->channels - o), row = sequence * any->length + first;
 	int8_t q[BLOCK * BLOCK] = { 0 };
 	float r[BLOCK];
 	int bad;
 
-	for (int64_t o = 0; o < a->channels; o += BLOCK) {
-		const int64_t n = min64(BLOCK, a->channels - o);
-
-		invert_channels(b, sequence, o, n, r, &bad);
-		for (int64_t t = 0; t < tokens; t++)
-			if (n == BLOCK)
-				both_parts(a, b, row + t, o, BLOCK, r, bad, q + t * BLOCK);
-			else
-				both_parts(a, b, row + t, o, n, r, bad, q + t * BLOCK);
+	invert_channels(b, sequence, o, n, r, &bad);
+	for (int64_t t = 0; t < tokens; t++)
+		if (n == BLOCK)
+			code_part(a, b, row + t, o, BLOCK, r, bad, q + t * BLOCK);
+		else
+			code_part(a, b, row + t, o, n, r, bad, q + t * BLOCK);
+	if (b)
 		turn(b->codes + o * ld + row, ld, q, tokens, n);
-	}
 }
 
-static void both(const qat_grad_args *rows_of, const qat_grad_args *columns_of, void *room)
+static void code_chunk(const qat_grad_args *a, const qat_grad_args *b, int64_t chunk)
 {
-	const int64_t chunks = rows_of->batch * chunks_of(rows_of);
+	const qat_grad_args *any = a ? a : b;
+	const int64_t per = chunks_of(any), first = chunk % per * BLOCK;
+
+	for (int64_t o = wide_codes(a, b, chunk / per, first); o < any->channels; o += BLOCK)
+		code_block(a, b, chunk / per, first, o);
+}
+
+static void codes(const qat_grad_args *rows, const qat_grad_args *columns, void *room)
+{
+	const qat_grad_args *any = rows ? rows : columns;
+	const int64_t chunks = any->batch * chunks_of(any);
 
 #pragma omp parallel for schedule(static)
 	for (int64_t c = 0; c < chunks; c++)
-		measure_chunk(rows_of, columns_of, c, room);
-	settle_channels(columns_of, room);
+		measure_chunk(rows, columns, c, room);
+	if (columns)
+		settle_channels(columns, room);
 #pragma omp parallel for schedule(static)
 	for (int64_t c = 0; c < chunks; c++)
-		code_chunk(rows_of, columns_of, c);
+		code_chunk(rows, columns, c);
 }
 
 extern const qat_grad_kernels QAT_NAME(qat_grad);
-const qat_grad_kernels QAT_NAME(qat_grad) = { rows, columns, both_workspace, both };
+const qat_grad_kernels QAT_NAME(qat_grad) = { workspace, codes };
