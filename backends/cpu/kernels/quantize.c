@@ -6,7 +6,7 @@
  */
 #include "decode.h"
 
-enum { PIECE = 1024, PARTS = 64 };
+enum { PIECE = 1024, PARTS = 64, TOGETHER = 16 };
 
 /* The blocks of a call, and where they are. */
 typedef struct quant_call {
@@ -22,6 +22,8 @@ typedef struct quant_block {
 	int exact;			/* 1: element by element */
 } quant_block;
 
+#include "quantize_wide.h"
+
 /* ---- statistics ---- */
 
 /* Signed integers in the order of floats, and back (NaN past infinity). */
@@ -32,6 +34,9 @@ QAT_INLINE int32_t ordered(uint32_t u)
 
 QAT_INLINE uint32_t run_amax(const float *restrict x, int64_t n)
 {
+#if defined __AVX512BW__
+	return wide_amax(x, n);
+#else
 	uint32_t top = 0;
 
 #pragma omp simd reduction(max: top)
@@ -41,6 +46,7 @@ QAT_INLINE uint32_t run_amax(const float *restrict x, int64_t n)
 		top = u > top ? u : top;
 	}
 	return top;
+#endif
 }
 
 QAT_INLINE void run_range(qat_block_stats *b, const float *restrict x, int64_t n)
@@ -104,6 +110,12 @@ QAT_INLINE void uniform_codes(const qat_scheme *s, int8_t *restrict codes,
 	const float r = 1.0f / b->scale, far = 1e6f;
 	const int32_t lo = s->qmin, hi = s->qmax, z = (int32_t)b->zero;
 
+#if defined __AVX512BW__
+	if (!inside) {
+		wide_uniform(s, codes, x, n, b->scale, b->zero);
+		return;
+	}
+#endif
 	for (int64_t i = 0; i < n; i++) {
 		const float v = x[i] * r, low = v > -far ? v : -far;
 		const int32_t q = (int32_t)round_near(low < far ? low : far) + z;
@@ -280,22 +292,39 @@ static void row_codes(const quant_call *q, int64_t r, int64_t c, const quant_blo
 	}
 }
 
-/* A block of one row: read, measured and coded while it is near. */
-QAT_INLINE int short_block(const quant_call *q, int64_t r, int64_t g, int64_t n)
+/* Blocks [g, g + blocks) of a row, n elements each: read, measured and coded while they are
+ * near. Scales divide, and several at a time do not wait for each other. */
+QAT_INLINE int short_blocks(const quant_call *q, int64_t r, int64_t g, int64_t blocks, int64_t n)
 {
 	const int64_t c = g * n;
 	const qat_src src = q->a->x;
 	float buf[PIECE];
-	const float *x = view_floats(buf, src.data, src.dtype, r * q->a->cols + c, n);
-	qat_block_stats b;
-	quant_block k;
+	const float *x = view_floats(buf, src.data, src.dtype, r * q->a->cols + c, blocks * n);
+	quant_block k[TOGETHER];
+	int bad = 0;
 
-	qat_stats_init(&b);
-	b.second = q->second;
-	run_stats(q->s, &b, x, n);
-	k = settle(q, r * q->groups + g, &b);
-	code_run(q, x, r, c, n, &k);
-	return b.bad;
+	for (int64_t i = 0; i < blocks; i++) {
+		qat_block_stats b;
+
+		qat_stats_init(&b);
+		b.second = q->second;
+		run_stats(q->s, &b, x + i * n, n);
+		k[i] = settle(q, r * q->groups + g + i, &b);
+		bad |= b.bad;
+	}
+	for (int64_t i = 0; i < blocks; i++)
+		code_run(q, x + i * n, r, c + i * n, n, k + i);
+	return bad;
+}
+
+/* The same of any number of blocks. */
+QAT_INLINE int short_row(const quant_call *q, int64_t r, int64_t n)
+{
+	int bad = 0;
+
+	for (int64_t g = 0; g < q->groups; g += TOGETHER)
+		bad |= short_blocks(q, r, g, min64(TOGETHER, q->groups - g), n);
+	return bad;
 }
 
 static int long_block(const quant_call *q, int64_t r, int64_t g)
@@ -315,16 +344,13 @@ static int quantize_row(const quant_call *q, int64_t r)
 {
 	int bad = 0;
 
-	for (int64_t g = 0; g < q->groups; g++) {
-		if (q->block_cols == 32)
-			bad |= short_block(q, r, g, 32);
-		else if (q->block_cols == 16)
-			bad |= short_block(q, r, g, 16);
-		else if (q->block_cols <= PIECE)
-			bad |= short_block(q, r, g, q->block_cols);
-		else
-			bad |= long_block(q, r, g);
-	}
+	if (q->block_cols == 32)
+		return short_row(q, r, 32);
+	if (q->block_cols == 16)
+		return short_row(q, r, 16);
+	for (int64_t g = 0; g < q->groups; g++)
+		bad |= q->block_cols <= PIECE ? short_blocks(q, r, g, 1, q->block_cols)
+					      : long_block(q, r, g);
 	return bad;
 }
 
