@@ -58,11 +58,15 @@ static void pack_group(const packing *w, int64_t panel, int64_t g, int lane, sca
 			(int32_t)(sum - (p->w_zero ? zero : 0) * p->group);
 }
 
+#include "qgemm_across.h"
+
 static scale_range pack_panel(const packing *w, int64_t panel)
 {
 	const qat_qmm *p = w->p;
 	scale_range range = no_range;
 
+	if (pack_across(w, panel))
+		return range;
 	memset(w->packed + 64 + panel * panel_bytes(p), OFFSET, (size_t)panel_bytes(p));
 	for (int lane = 0; lane < LANES; lane++)
 		for (int64_t g = 0; g < p->groups; g++) {

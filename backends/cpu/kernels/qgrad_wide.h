@@ -2,6 +2,7 @@
  * to the codes all stays in registers. Part of qgrad.c.
  */
 #if defined __AVX512BW__
+#include "turn.h"
 
 /* What BLOCK channels of the tokens of a chunk are multiplied with. A row or a channel whose
  * scale is NaN gets zeros: its bit of live_rows or live is 0. */
@@ -219,39 +220,6 @@ QAT_INLINE void wide_token(const wide_block *w, __m512i q[4][4], int i, int64_t 
 		wide_store_row(w, t, o, row);
 }
 
-/* Tokens of four bytes, 16 of 16 channels, to 16 channels of 64 bytes. */
-QAT_INLINE void wide_turn(__m512i a[16])
-{
-	__m512i b[16];
-
-#pragma GCC unroll 8
-	for (int i = 0; i < 8; i++) {
-		b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
-		b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
-	}
-#pragma GCC unroll 4
-	for (int i = 0; i < 16; i += 4) {
-		a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
-		a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
-		a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
-		a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
-	}
-#pragma GCC unroll 4
-	for (int i = 0; i < 4; i++) {
-		b[i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x44);
-		b[4 + i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xee);
-		b[8 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x44);
-		b[12 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xee);
-	}
-#pragma GCC unroll 4
-	for (int i = 0; i < 4; i++) {
-		a[i] = _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88);
-		a[4 + i] = _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd);
-		a[8 + i] = _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0x88);
-		a[12 + i] = _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0xdd);
-	}
-}
-
 /* Quads [BLOCK / 4] of BLOCK channels to their place in the columns' codes. */
 QAT_INLINE void wide_store_columns(const wide_block *w, int64_t o, const __m512i quads[16][4])
 {
@@ -265,7 +233,7 @@ QAT_INLINE void wide_store_columns(const wide_block *w, int64_t o, const __m512i
 #pragma GCC unroll 16
 		for (int i = 0; i < 16; i++)
 			a[i] = quads[i][j];
-		wide_turn(a);
+		transpose(a);
 #pragma GCC unroll 16
 		for (int i = 0; i < 16; i++, out += ld) {
 			const __mmask64 live = w->live >> (16 * j + i) & 1 ? ~UINT64_C(0) : 0;
