@@ -46,6 +46,10 @@ static void wide_open(wide_block *w, const qat_grad_args *a, const qat_grad_args
 
 static void wide_fold(wide_block *w, int64_t o)
 {
+	if (w->a && w->a->fold_rows == 1) {
+		memcpy(w->fold, w->a->fold + o, sizeof w->fold);
+		return;
+	}
 	for (int64_t i = 0; w->a && i < BLOCK; i++)
 		w->fold[i] = fold_of(w->a, o + i);
 }
@@ -162,11 +166,10 @@ QAT_INLINE __m512i wide_round(__m512 g, __m512 r, __m512 u)
 	return _mm512_cvt_roundps_epi32(sum, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
 
-/* Four times 16 codes to bytes; each 128 bits hold four of each. */
-QAT_INLINE __m512i wide_bytes(const __m512i q[4], int32_t qmax)
+/* Four times 16 codes, packed in twos, to bytes; each 128 bits hold four of each. */
+QAT_INLINE __m512i wide_bytes(__m512i first, __m512i last, int32_t qmax)
 {
-	const __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(q[0], q[1]),
-						 _mm512_packs_epi32(q[2], q[3]));
+	const __m512i bytes = _mm512_packs_epi16(first, last);
 
 	return _mm512_max_epi8(_mm512_min_epi8(bytes, _mm512_set1_epi8((char)qmax)),
 			       _mm512_set1_epi8((char)-qmax));
@@ -181,21 +184,23 @@ QAT_INLINE void wide_store_row(const wide_block *w, int64_t t, int64_t o, const 
 	const __mmask16 live = w->live_rows >> t & 1 ? 0xffff : 0;
 
 	_mm512_storeu_si512(w->a->codes + row * w->a->channels + o,
-		_mm512_maskz_permutexvar_epi32(live, order, wide_bytes(q, w->a->qmax)));
+		_mm512_maskz_permutexvar_epi32(live, order,
+			wide_bytes(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]),
+				   w->a->qmax)));
 }
 
 /* Codes of four tokens, one beside the other. */
-QAT_INLINE __m512i wide_quad(const __m512i q[4], int32_t qmax)
+QAT_INLINE __m512i wide_quad(__m512i first, __m512i last, int32_t qmax)
 {
 	const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6,
 								   10, 14, 3, 7, 11, 15));
 
-	return _mm512_shuffle_epi8(wide_bytes(q, qmax), order);
+	return _mm512_shuffle_epi8(wide_bytes(first, last, qmax), order);
 }
 
-/* The codes of a token's channels; those of its columns into q[][i]. */
-QAT_INLINE void wide_token(const wide_block *w, __m512i q[4][4], int i, int64_t t, int64_t o,
-			   int f32, int rows, int columns)
+/* The codes of a token's channels; those of its columns into q. */
+QAT_INLINE void wide_token(const wide_block *w, __m512i q[4], int64_t t, int64_t o, int f32,
+			   int rows, int columns)
 {
 	const qat_grad_args *any = either(w);
 	const int64_t at = (w->first + t) * any->channels + o;
@@ -214,7 +219,7 @@ QAT_INLINE void wide_token(const wide_block *w, __m512i q[4][4], int i, int64_t 
 			row[j] = wide_round(_mm512_mul_ps(v, _mm512_loadu_ps(w->fold + 16 * j)),
 					    inverse, u);
 		if (columns)
-			q[j][i] = wide_round(_mm512_mul_ps(v, g), _mm512_loadu_ps(w->r + 16 * j), u);
+			q[j] = wide_round(_mm512_mul_ps(v, g), _mm512_loadu_ps(w->r + 16 * j), u);
 	}
 	if (rows)
 		wide_store_row(w, t, o, row);
@@ -243,21 +248,33 @@ QAT_INLINE void wide_store_columns(const wide_block *w, int64_t o, const __m512i
 	}
 }
 
+/* Two tokens; behind the last one, that again. */
+QAT_INLINE void wide_pair(const wide_block *w, __m512i pair[4], int64_t t, int64_t o, int f32,
+			  int rows, int columns)
+{
+	const int64_t one = min64(t, w->tokens - 1), two = min64(t + 1, w->tokens - 1);
+	__m512i q[2][4];
+
+	wide_ahead(w, one, o, f32);
+	wide_token(w, q[0], one, o, f32, rows, columns);
+	wide_ahead(w, two, o, f32);
+	wide_token(w, q[1], two, o, f32, rows, columns);
+#pragma GCC unroll 4
+	for (int j = 0; columns && j < 4; j++)
+		pair[j] = _mm512_packs_epi32(q[0][j], q[1][j]);
+}
+
 QAT_INLINE void wide_block_as(const wide_block *w, int64_t o, int f32, int rows, int columns)
 {
 	__m512i quads[BLOCK / 4][4];
 
 	for (int64_t t = 0; t < w->tokens; t += 4) {
-		__m512i q[4][4];
+		__m512i first[4], last[4];
 
-		for (int i = 0; i < 4; i++) {
-			const int64_t token = min64(t + i, w->tokens - 1);
-
-			wide_ahead(w, token, o, f32);
-			wide_token(w, q, i, token, o, f32, rows, columns);
-		}
+		wide_pair(w, first, t, o, f32, rows, columns);
+		wide_pair(w, last, t + 2, o, f32, rows, columns);
 		for (int j = 0; columns && j < 4; j++)
-			quads[t / 4][j] = wide_quad(q[j], w->b->qmax);
+			quads[t / 4][j] = wide_quad(first[j], last[j], w->b->qmax);
 	}
 	for (int64_t t = round_up(w->tokens, 4); columns && t < BLOCK; t += 4)
 		memset(quads[t / 4], 0, sizeof *quads);
