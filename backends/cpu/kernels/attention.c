@@ -1,4 +1,5 @@
-/* attention.c - softmax(scale Q K^T) V and its gradient, f32 inside. Per ISA.
+/* attention.c - softmax(scale Q K^T) V and its gradient, f32 inside (where all is bf16 and the
+ * ISA has products of pairs: attention_bf16.h). Per ISA.
  *
  * One thread has one head of one sequence (gradient: one head of keys and all heads of
  * queries that share it), QUERIES at a time; keys that no query of the block may see
@@ -12,15 +13,8 @@
  * block, on how many keys lie behind it, or on whether the keys come from a cache. A single
  * query goes without turning the keys.
  */
-#include "kernels.h"
+#include "attention.h"
 #include "vmath.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_max_threads(void) { return 1; }
-static int omp_get_thread_num(void) { return 0; }
-#endif
 
 #if defined __AVX512F__
 enum { MR = 8 };
@@ -54,13 +48,14 @@ typedef struct block {
 	int64_t first, queries, key, end;
 } block;
 
-/* Hands out a thread's workspace, in floats; with base NULL it only counts. */
-static float *take(float *base, int64_t *used, int64_t n)
+/* Whether attention_bf16.c does it. An output in f32 is as exact as f32 makes it. */
+static int in_pairs(const qat_attention_args *a, int gradient)
 {
-	float *p = base ? base + *used : NULL;
-
-	*used += round_up(n, 16);
-	return p;
+	if (!QAT_NAME(qat_attention_bf16).run || a->q.dtype != QAT_BF16 ||
+	    a->k.dtype != QAT_BF16 || a->v.dtype != QAT_BF16 || a->out.dtype != QAT_BF16)
+		return 0;
+	return !gradient || (a->dout.dtype == QAT_BF16 && a->dq.dtype == QAT_BF16 &&
+			     a->dk.dtype == QAT_BF16 && a->dv.dtype == QAT_BF16);
 }
 
 static int64_t place(head *h, const qat_attention_args *a, float *base, int gradient)
@@ -104,6 +99,8 @@ static int64_t attention_workspace(const qat_attention_args *a)
 {
 	head h;
 
+	if (in_pairs(a, 0))
+		return QAT_NAME(qat_attention_bf16).workspace(a);
 	return 4 * place(&h, a, NULL, 0) * omp_get_max_threads();
 }
 
@@ -111,6 +108,8 @@ static int64_t attention_grad_workspace(const qat_attention_args *a)
 {
 	head h;
 
+	if (in_pairs(a, 1))
+		return QAT_NAME(qat_attention_bf16_grad).grad_workspace(a);
 	return 4 * place(&h, a, NULL, 1) * omp_get_max_threads();
 }
 
@@ -383,6 +382,10 @@ static void attention_run(const qat_attention_args *a)
 {
 	const int64_t shared = a->heads / a->kv_heads;
 
+	if (in_pairs(a, 0)) {
+		QAT_NAME(qat_attention_bf16).run(a);
+		return;
+	}
 #pragma omp parallel for schedule(dynamic)
 	for (int64_t i = 0; i < a->batch * a->heads; i++) {
 		head h;
@@ -464,6 +467,10 @@ static void attention_grad(const qat_attention_args *a)
 {
 	const int64_t shared = a->heads / a->kv_heads;
 
+	if (in_pairs(a, 1)) {
+		QAT_NAME(qat_attention_bf16_grad).grad(a);
+		return;
+	}
 #pragma omp parallel for schedule(dynamic)
 	for (int64_t i = 0; i < a->batch * a->kv_heads; i++) {
 		head h;

@@ -11,6 +11,8 @@
 #include "decode.h"
 
 #if defined __AVX512BF16__ && !defined __AMX_BF16__
+#include "turn.h"
+
 #ifdef _OPENMP
 #include <omp.h>
 #else
@@ -128,39 +130,6 @@ QAT_INLINE void spread_part(const product *w, char *out, const side *s, int64_t 
 
 	spread_rows(out + first * width * PAIR, s, w->p0 + 2 * first,
 		    w->p0 + min64(w->depth, 2 * end) - 1, c, n, width, w->pairs * width * PAIR);
-}
-
-/* Columns of 16 x 16 pairs become rows. */
-QAT_INLINE void transpose(__m512i r[16])
-{
-	__m512i t[16];
-
-#pragma GCC unroll 8
-	for (int i = 0; i < 16; i += 2) {
-		t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-		t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-	}
-#pragma GCC unroll 4
-	for (int i = 0; i < 16; i += 4) {
-		r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-		r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-		r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-		r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-	}
-#pragma GCC unroll 4
-	for (int i = 0; i < 4; i++) {
-		t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-		t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-		t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-		t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-	}
-#pragma GCC unroll 4
-	for (int i = 0; i < 4; i++) {
-		r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-		r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-		r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-		r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-	}
 }
 
 /* 16 columns of a panel, from as many rows of the operand of which `have` exist: n elements

@@ -1,0 +1,313 @@
+/* attention_bf16.h - attention where all that goes in and comes out is bf16 and the ISA sums
+ * products of pairs in f32: what it has in common with its gradient. Per ISA.
+ *
+ * Rows (a token and a head that shares the keys) go 16 at a time, and are the lanes of all
+ * that is made for each of them; keys go 16 at a time, too:
+ *   S^T = K Q^T,  P = 2^(c S - top), c = scale / log 2,  O = P V / rowsum P
+ *   dP^T = V dO^T,  dS = P (dP - D),  D = rowsum(dO O),  here P = 2^(c S - lse / log 2)
+ *   dQ = scale dS K,  dK = scale dS^T Q,  dV = P^T dO  (the last two summed over rows)
+ * Every product is one of tiles [16][16] of two panels [pairs][16]. P and dS are rounded to
+ * bf16 for theirs; what O is divided by is the sum of the rounded P, lse that of the others.
+ * Every element is a chain over ascending channels, keys or rows, two by two, and a key that
+ * is not seen adds 0: a query's bits depend on no block here, either, on no key behind it,
+ * and not on whether there is a cache. Subnormal factors count as 0.
+ */
+#ifndef QAT_CPU_ATTENTION_BF16_H
+#define QAT_CPU_ATTENTION_BF16_H
+
+#include "attention.h"
+#include "turn.h"
+
+/* Bytes of a pair of bf16, of a panel's row, of a tile [16][16] of bf16. */
+enum { PAIR = 4, LINE = 64, CODES = 512 };
+
+enum { AHEAD = 48 };		/* keys that memory is asked for before they are needed */
+
+/* What a thread works on. Behind the last key and the last channel are zeros. */
+typedef struct head {
+	const qat_attention_args *a;
+	int64_t b, kv, shared;
+	int64_t d, pairs, wide;		/* channels, two by two, up to whole vectors */
+	int64_t key_rows, position;	/* of k and v for each sequence; of query 0 */
+	int64_t keys, span;		/* of a sequence, up to whole vectors */
+	int64_t rows;			/* queries and heads */
+	char *k_turned, *v_turned;	/* [span / 16][pairs][16] pairs of channels */
+	char *k_pairs, *v_pairs;	/* [wide / 16][span / 2][16] pairs of keys */
+	char *s;			/* [span][16] scores; in their place [span / 2][16] pairs */
+	float *dk, *dv;			/* [span / 16][wide / 16] tiles */
+} head;
+
+/* 16 rows, and the keys that they see: those that one of them does, in whole vectors,
+ * and those that all do. */
+typedef struct lot {
+	int64_t n;
+	int64_t token[LANES], part[LANES];	/* of q's rows; behind n as the last one */
+	int64_t from, to, all_from, all_to;
+	vi lane_from, lane_to;
+	char *q, *dout;			/* [pairs][16] pairs of channels */
+	char *q_pairs, *dout_pairs;	/* [wide / 16][8][16] pairs of rows */
+	char *ds;			/* [span / 2][16] pairs of keys */
+	char *p_tile, *ds_tile;		/* [16 keys][8] pairs of rows */
+	vf lse, dot;			/* -lse / log 2; D */
+} lot;
+
+static char *take_bytes(float *base, int64_t *used, int64_t n)
+{
+	return (char *)take(base, used, n / 4);
+}
+
+static void measure(head *h, const qat_attention_args *a)
+{
+	h->a = a;
+	h->shared = a->heads / a->kv_heads;
+	h->d = a->head_dim;
+	h->pairs = div_up(h->d, 2);
+	h->wide = round_up(h->d, LANES);
+	h->key_rows = a->cache_rows ? a->cache_rows : a->length;
+	h->position = a->cache_rows ? a->position : 0;
+	h->keys = h->position + a->length;
+	h->span = round_up(h->key_rows, LANES);
+	h->rows = a->length * h->shared;
+}
+
+/* ---- tiles ---- */
+
+/* A function whose tile is to stay in registers. */
+#define NEVER_INLINE static __attribute__((noinline))
+
+/* sum += y times the pair at x. The compiler would load the pair on its own. */
+QAT_INLINE void add_pair(vf *sum, __m512bh y, const char *x)
+{
+	typedef struct { char bytes[PAIR]; } pair;
+
+	__asm__("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(y), "m"(*(const pair *)x));
+}
+
+/* acc [16][16] += a b: pair p of a's row i is at a + i * row + p * next, b is [pairs][16]. */
+QAT_INLINE void add_products(vf acc[16], const char *a, int row, int next, const char *b,
+			     int64_t pairs)
+{
+	for (int64_t p = 0; p < pairs; p++, a += next, b += LINE) {
+		const __m512bh y = (__m512bh)_mm512_loadu_si512(b);
+
+#pragma GCC unroll 16
+		for (int i = 0; i < 16; i++)
+			add_pair(&acc[i], y, a + i * row);
+	}
+}
+
+QAT_INLINE void clear(vf acc[16])
+{
+#pragma GCC unroll 16
+	for (int i = 0; i < 16; i++)
+		acc[i] = vf_set(0.0f);
+}
+
+/* 2^x within 3 ulp; subnormal results are anything as small. */
+QAT_INLINE vf exp2_of(vf x)
+{
+	const __m512 c = _mm512_max_ps((__m512)vf_set(-160.0f), (__m512)x);	/* or NaN */
+	const vf n = (vf)_mm512_roundscale_ps(c, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+	const vf r = (vf)c - n;
+	vf p = vf_set(1.32695341e-3f);
+
+	p = vf_fma(p, r, vf_set(9.671292268e-3f));
+	p = vf_fma(p, r, vf_set(5.550710857e-2f));
+	p = vf_fma(p, r, vf_set(0.240222469f));
+	p = vf_fma(p, r, vf_set(0.6931470037f));
+	p = vf_fma(p, r, vf_set(1.0f));
+	return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+}
+
+/* 16 pairs (x, y), rounded. */
+QAT_INLINE __m512i pairs_of(vf x, vf y)
+{
+	static const uint16_t places[32] __attribute__((aligned(64))) = {
+		0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+		8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31,
+	};
+
+	return _mm512_permutexvar_epi16(_mm512_load_si512(places),
+					(__m512i)_mm512_cvtne2ps_pbh((__m512)y, (__m512)x));
+}
+
+/* Lanes that see key t. */
+QAT_INLINE __mmask16 seen(const lot *l, int64_t t)
+{
+	const __m512i at = _mm512_set1_epi32((int32_t)t);
+
+	return _mm512_cmpgt_epi32_mask((__m512i)l->lane_to, at) &
+	       _mm512_cmple_epi32_mask((__m512i)l->lane_from, at);
+}
+
+static int whole(const lot *l, int64_t t)
+{
+	return t >= l->all_from && t + LANES <= l->all_to;
+}
+
+/* ---- rows ---- */
+
+/* 16 rows of bf16, of which n exist; the others are not read. */
+typedef struct rows {
+	const uint16_t *x[16];
+	int64_t n;
+} rows;
+
+static rows rows_of_keys(const head *h, qat_src k, int64_t ld, int64_t t)
+{
+	rows r = { .n = max64(0, min64(16, h->keys - t)) };
+
+	for (int64_t i = 0; i < 16; i++)
+		r.x[i] = (const uint16_t *)k.data + h->kv * h->d +
+			 (h->b * h->key_rows + min64(t + i, h->keys - 1)) * ld;
+	return r;
+}
+
+static rows rows_of_lot(const head *h, const lot *l, const void *q, int64_t ld)
+{
+	rows r = { .n = l->n };
+
+	for (int i = 0; i < 16; i++)
+		r.x[i] = (const uint16_t *)q + l->token[i] * ld + l->part[i] * h->d;
+	return r;
+}
+
+/* Rows lie too far from each other for the processor to see which come next. */
+static void expect(const head *h, const rows *r)
+{
+	for (int64_t i = 0; i < r->n; i++)
+		for (int64_t c = 0; c < h->d; c += LINE / 2)
+			__builtin_prefetch(r->x[i] + c, 0, 2);
+}
+
+/* out [pairs][16] = pairs of channels of 16 rows. */
+static void turn(const head *h, char *out, const rows *r)
+{
+	for (int64_t c = 0; c < h->d; c += 32) {
+		const int64_t n = min64(32, h->d - c);
+		const __mmask32 part = (__mmask32)(0xffffffffu >> (32 - n));
+		__m512i v[16];
+
+#pragma GCC unroll 16
+		for (int i = 0; i < 16; i++)
+			v[i] = _mm512_maskz_loadu_epi16(i < r->n ? part : 0, r->x[i] + c);
+		transpose(v);
+		if (n == 32) {
+#pragma GCC unroll 16
+			for (int i = 0; i < 16; i++)
+				_mm512_storeu_si512(out + (c / 2 + i) * LINE, v[i]);
+			continue;
+		}
+		for (int64_t i = 0; i < (n + 1) / 2; i++)
+			_mm512_storeu_si512(out + (c / 2 + i) * LINE, v[i]);
+	}
+}
+
+/* Pairs of 16 rows, of channels from c on: [8][16]. */
+QAT_INLINE void pair_rows(char *out, const rows *r, int64_t c, __mmask16 part)
+{
+#pragma GCC unroll 8
+	for (int i = 0; i < 16; i += 2) {
+		const __m256i x = _mm256_maskz_loadu_epi16(i < r->n ? part : 0, r->x[i] + c);
+		const __m256i y = _mm256_maskz_loadu_epi16(i + 1 < r->n ? part : 0,
+							   r->x[i + 1] + c);
+
+		_mm512_storeu_si512(out + i / 2 * LINE,
+				    _mm512_or_si512(_mm512_cvtepu16_epi32(x), _mm512_slli_epi32(
+							_mm512_cvtepu16_epi32(y), 16)));
+	}
+}
+
+/* The same of all channels; the next 16 are `panel` bytes behind. */
+static void pair_all(const head *h, char *out, int64_t panel, const rows *r)
+{
+	for (int64_t c = 0; c < h->d; c += LANES, out += panel)
+		pair_rows(out, r, c, (__mmask16)(0xffffu >> (LANES - min64(LANES, h->d - c))));
+}
+
+/* n channels from c on of a row. */
+static void store_channels(qat_dst y, int64_t at, vf v, int64_t n)
+{
+	uint16_t part[LANES];
+
+	if (n >= LANES) {
+		vf_store_bf16((uint16_t *)y.data + at, v);
+		return;
+	}
+	vf_store_bf16(part, v);
+	memcpy((uint16_t *)y.data + at, part, (size_t)n * 2);
+}
+
+/* A tile of a lot's rows, 16 channels from c on. */
+static void store_rows(const head *h, const lot *l, qat_dst y, int64_t ld, int64_t c,
+		       const float *tile)
+{
+	for (int64_t i = 0; i < l->n; i++)
+		store_channels(y, l->token[i] * ld + l->part[i] * h->d + c,
+			       vf_load(tile + i * LANES), h->d - c);
+}
+
+/* tile = (a b) times factor[row]. */
+NEVER_INLINE void product_tile(float *tile, const char *a, const char *b, int64_t pairs,
+			       const float *factor)
+{
+	vf acc[16];
+
+	clear(acc);
+	add_products(acc, a, PAIR, LINE, b, pairs);
+#pragma GCC unroll 16
+	for (int i = 0; i < 16; i++)
+		vf_store(tile + i * LANES, acc[i] * vf_set(factor[i]));
+}
+
+/* Keys from .. to as they are multiplied; NULL: not needed. */
+static void load_keys(const head *h, qat_src k, int64_t ld, char *turned, char *pairs,
+		      int64_t from, int64_t to)
+{
+	for (int64_t t = from; t < to; t += LANES) {
+		const rows r = rows_of_keys(h, k, ld, t);
+		const rows later = rows_of_keys(h, k, ld, t + AHEAD);
+
+		expect(h, &later);
+		if (turned)
+			turn(h, turned + t * h->pairs * PAIR, &r);
+		if (pairs)
+			pair_all(h, pairs + t / 2 * LINE, h->span / 2 * LINE, &r);
+	}
+}
+
+/* Which rows and keys lot number i has. */
+static void find_lot(const head *h, lot *l, int64_t i)
+{
+	const qat_attention_args *a = h->a;
+	const int64_t first = i * LANES;
+	int64_t t = first / h->shared, part = first % h->shared;
+
+	l->n = min64(LANES, h->rows - first);
+	for (int64_t k = 0; k < LANES; k++) {
+		const int64_t at = h->position + t;
+
+		l->token[k] = h->b * a->length + t;
+		l->part[k] = h->kv * h->shared + part;
+		l->lane_from[k] = a->window > 0 ? (int32_t)max64(0, at - a->window + 1) : 0;
+		l->lane_to[k] = (int32_t)(a->causal ? min64(at + 1, h->keys) : h->keys);
+		if (k + 1 < l->n && ++part == h->shared) {
+			part = 0;
+			t++;
+		}
+	}
+	l->from = l->lane_from[0] / LANES * LANES;
+	l->to = round_up(l->lane_to[LANES - 1], LANES);
+	l->all_from = l->lane_from[LANES - 1];
+	l->all_to = l->lane_to[0];
+}
+
+/* Asks for the rows of a lot long before they are needed. */
+static void expect_lot(const head *h, const lot *l, const void *q, int64_t ld)
+{
+	const rows r = rows_of_lot(h, l, q, ld);
+
+	expect(h, &r);
+}
+
+#endif
