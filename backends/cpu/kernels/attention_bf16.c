@@ -85,8 +85,8 @@ static void values(const head *h, const lot *l, vf rounded)
 
 	vf_store(factor, vf_set(1.0f) / rounded);
 	for (int64_t c = 0; c < h->d; c += LANES) {
-		product_tile(tile, h->s + from, h->v_pairs + c / LANES * (h->span / 2 * LINE) + from,
-			     pairs, factor);
+		product_tile(tile, h->s + from,
+			     h->v_pairs + c / LANES * (h->span / 2 * LINE) + from, pairs, factor);
 		store_rows(h, l, h->a->out, h->a->ldo, c, tile);
 	}
 }

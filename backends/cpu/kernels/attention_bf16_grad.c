@@ -147,8 +147,8 @@ static void store_dq(const head *h, const lot *l)
 
 	vf_store(factor, vf_set((float)h->a->scale));
 	for (int64_t c = 0; c < h->d; c += LANES) {
-		product_tile(tile, l->ds + from, h->k_pairs + c / LANES * (h->span / 2 * LINE) + from,
-			     pairs, factor);
+		product_tile(tile, l->ds + from,
+			     h->k_pairs + c / LANES * (h->span / 2 * LINE) + from, pairs, factor);
 		store_rows(h, l, h->a->dq, h->a->ldq, c, tile);
 	}
 }
