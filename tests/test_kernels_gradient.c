@@ -130,7 +130,8 @@ static void one(const qat_kernels *kn, const shape *s, int kind, uint32_t dtype,
 		.batch = s->batch, .length = s->length, .channels = s->channels,
 		.dy = qat_src_of(typed, dtype), .fold = f, .fold_rows = fold_rows[kind],
 		.qmax = kind == 2 ? 7 : 127, .stream = 0x70007u + (uint32_t)kind,
-		.seed = UINT64_C(0x9E3779B97F4A7C15), .sequence = 11, .codes = r.q, .scale = r.scale,
+		.seed = UINT64_C(0x9E3779B97F4A7C15), .sequence = 11, .codes = r.q,
+		.scale = r.scale,
 	}, columns = rows;
 
 	f[0] = 0.0f;

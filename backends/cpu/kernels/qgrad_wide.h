@@ -87,8 +87,8 @@ QAT_INLINE __m512i wide_most(__m512i most, __m512 x)
 	return _mm512_max_epu32(most, _mm512_castps_si512(x));
 }
 
-QAT_INLINE void wide_measure_as(const wide_block *w, int64_t o, __m512i *most, int32_t *top, int f32,
-				int rows, int columns)
+QAT_INLINE void wide_measure_as(const wide_block *w, int64_t o, __m512i *most, int32_t *top,
+				int f32, int rows, int columns)
 {
 	const qat_grad_args *any = either(w);
 	const __m512i none = _mm512_setzero_si512();
@@ -99,15 +99,14 @@ QAT_INLINE void wide_measure_as(const wide_block *w, int64_t o, __m512i *most, i
 	for (int j = 0; rows && j < 4; j++)
 		fold[j] = _mm512_abs_ps(_mm512_loadu_ps(w->fold + 16 * j));
 	for (int64_t t = 0; t < w->tokens; t++) {
-		const int64_t row = w->sequence * any->length + w->first + t;
+		const int64_t at = (w->sequence * any->length + w->first + t) * any->channels + o;
 		const __m512 g = _mm512_set1_ps(columns ? fabsf(w->turned_fold[t]) : 0.0f);
 		__m512i m[4];
 
 		wide_ahead(w, t, o, f32);
 #pragma GCC unroll 4
 		for (int j = 0; j < 4; j++) {
-			const __m512 v = _mm512_abs_ps(wide_load(any, row * any->channels + o + 16 * j,
-								 f32));
+			const __m512 v = _mm512_abs_ps(wide_load(any, at + 16 * j, f32));
 
 			m[j] = rows ? _mm512_castps_si512(_mm512_mul_ps(v, fold[j])) : none;
 			if (columns)

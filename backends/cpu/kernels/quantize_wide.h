@@ -18,8 +18,8 @@ QAT_INLINE uint32_t wide_amax(const float *x, int64_t n)
 	for (int64_t i = 0; i < n; i += 2 * WIDE)
 #pragma GCC unroll 2
 		for (int j = 0; j < 2; j++) {
-			const int64_t at = i + j * WIDE;
-			const __m512i u = _mm512_maskz_loadu_epi32(wide_mask(max64(n - at, 0)), x + at);
+			const int64_t at = i + j * WIDE, have = max64(n - at, 0);
+			const __m512i u = _mm512_maskz_loadu_epi32(wide_mask(have), x + at);
 
 			top[j] = _mm512_max_epu32(top[j], _mm512_and_si512(u, magnitude));
 		}
