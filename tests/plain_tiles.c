@@ -4,4 +4,5 @@
 #define QAT_ISA tiles
 #define QAT_PLAIN_TILES 1
 #include "qgemm_pack.c"
+#include "qgemm_unpack.c"
 #include "qgemm.c"

@@ -76,7 +76,7 @@ uint32_t qat_cpu_codes_layout(const qat_cpu *cpu, const qat_graph *g, const qat_
 			       m->schemes[0] ? m->schemes[0]->schemes[0] : NULL,
 			       m->schemes[1]->schemes[0]))
 		return QAT_CPU_SINGLE;
-	return plain ? QAT_CPU_CODES_AND_PACKED : QAT_CPU_PACKED_ALONE;
+	return plain && !qat_qmm_unpacks(plan) ? QAT_CPU_CODES_AND_PACKED : QAT_CPU_PACKED_ALONE;
 }
 
 static void claim_codes(const qat_cpu *cpu, const qat_graph *g, const qat_node *q,
@@ -307,8 +307,11 @@ int qat_cpu_claim(void *device, const qat_graph *g, int64_t first, const uint8_t
 		out->private_bytes[0] = 0;
 		return QAT_OK;
 	}
-	if (qat_cpu_claim_decoded(device, g, c.n, keep, taken, out))
-		return QAT_OK;
+	if (qat_cpu_claim_decoded(device, g, c.n, keep, taken, out)) {
+		rc = qat_cpu_gemms_fuse(&c, out, &s);
+		out->workspace = s.workspace;
+		return rc;
+	}
 	if (c.n->op == QAT_OP_QUANTIZE)
 		claim_codes(device, g, c.n, keep, out);
 	if (c.n->op == QAT_OP_QMATMUL)

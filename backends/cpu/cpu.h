@@ -29,7 +29,7 @@ typedef struct qat_cpu {
 enum {
 	QAT_CPU_SINGLE = 1,		/* one node */
 	QAT_CPU_CODES_AND_PACKED = 2,	/* QUANTIZE that packs for its QMATMUL */
-	QAT_CPU_PACKED_ALONE = 3,	/* the same where nobody reads the codes */
+	QAT_CPU_PACKED_ALONE = 3,	/* the same, and who reads codes unpacks them */
 	QAT_CPU_LINEAR_CE = 4,		/* LINEAR_CROSS_ENTROPY and its gradient */
 	/* QMATMUL of codes that are frozen parameters, which are private: packed when the graph
 	 * is compiled; the same behind the codes as they are; or loaded and packed for each run. */
@@ -113,8 +113,20 @@ enum { QAT_CPU_PACKED = 0, QAT_CPU_PACK_ALWAYS = 1, QAT_CPU_PACK_STREAM = 2 };
 /* Codes, scale and zero of a product, in this order. */
 enum { QAT_CPU_PARTS = 3 };
 
+/* Codes that a step makes of packed ones before it begins. */
+typedef struct qat_cpu_unpack {
+	qat_qmm plan;
+	const void *packed;		/* NULL: there is nothing to do */
+	void *codes;			/* in the workspace */
+} qat_cpu_unpack;
+
+typedef struct qat_cpu_decode {
+	qat_dequantize_args a;
+	qat_cpu_unpack unpack;
+} qat_cpu_decode;
+
 typedef struct qat_cpu_gemms {
-	qat_dequantize_args codes;	/* an operand of all */
+	qat_cpu_decode codes;		/* an operand of all */
 	qat_gemm_args gemm[QAT_CPU_GEMMS_MAX];
 	int64_t n;
 } qat_cpu_gemms;
@@ -135,6 +147,7 @@ typedef struct qat_cpu_gradient {
 	qat_qmm plan;
 	qat_qmm_args product;
 	const void *codes;		/* of the other side */
+	qat_cpu_unpack unpack;
 	void *packed;
 	void *room;			/* side 1: for making the codes */
 	int32_t side;
@@ -212,7 +225,7 @@ struct qat_cpu_step {
 		qat_cpu_update update;
 		qat_update8_args update8;
 		qat_cpu_quantize quantize;
-		qat_dequantize_args dequantize;
+		qat_cpu_decode dequantize;
 		qat_cpu_qmm qmm;
 		qat_cpu_gradient gradient;
 		qat_cpu_gradients gradients;
@@ -255,7 +268,11 @@ int qat_cpu_gemms_fuse(const qat_cpu_site *c, const qat_claim *claim, qat_cpu_st
 /* c->n: the forward node. */
 int qat_cpu_linear_ce_fuse(const qat_cpu_site *c, const qat_node *gradient, qat_cpu_step *s);
 /* step_quantized.c */
-void qat_cpu_fill_dequantize(const qat_cpu_site *c, qat_dequantize_args *d);
+/* Input i of c->n, codes as they are: in their place, or where *u will put them. */
+const void *qat_cpu_plain_codes(const qat_cpu_site *c, qat_cpu_step *s, int64_t i,
+				qat_cpu_unpack *u);
+void qat_cpu_unpack_codes(const qat_cpu *cpu, const qat_cpu_unpack *u);
+void qat_cpu_fill_decode(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_decode *d);
 extern const qat_cpu_op qat_cpu_quantize_op, qat_cpu_dequantize, qat_cpu_qmatmul;
 extern const qat_cpu_op qat_cpu_mask_op, qat_cpu_observe_op;
 /* step_gradient.c */

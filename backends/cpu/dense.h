@@ -40,6 +40,10 @@ void qat_qmm_pack(const qat_dense *d, const qat_qmm *p, void *packed, const void
 		  const float *scale, const void *zero);
 /* Codes I8 [k, n] whose scale is 1. */
 void qat_qmm_pack_along(const qat_dense *d, const qat_qmm *p, void *packed, const void *codes);
+/* Whether what was packed says what the codes were: not if they were decoded, or if their
+ * zero points were subtracted. */
+int qat_qmm_unpacks(const qat_qmm *p);
+void qat_qmm_unpack(const qat_dense *d, const qat_qmm *p, void *codes, const void *packed);
 int64_t qat_qmm_workspace(const qat_dense *d, const qat_qmm *p, int64_t m);
 int qat_qmm_run(qat_dense *d, const qat_qmm *p, const qat_qmm_args *a);
 

@@ -41,6 +41,7 @@ static int run_gemms(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 	int rc = QAT_OK;
 
 	(void)rt;
+	qat_cpu_unpack_codes(cpu, &s->u.gemms.codes.unpack);
 	for (int64_t i = 0; i < s->u.gemms.n && !rc; i++)
 		rc = qat_dense_matmul(cpu->dense, &s->u.gemms.gemm[i]);
 	return rc;
@@ -51,15 +52,15 @@ int qat_cpu_gemms_fuse(const qat_cpu_site *c, const qat_claim *claim, qat_cpu_st
 	qat_cpu_gemms *f = &s->u.gemms;
 	qat_cpu_site m = *c;
 
-	qat_cpu_fill_dequantize(c, &f->codes);
+	qat_cpu_fill_decode(c, s, &f->codes);
 	f->n = claim->n_nodes - 1;
 	for (int64_t i = 0; i < f->n; i++) {
 		m.n = c->g->nodes[claim->nodes[1 + i]];
 		fill_matmul(&m, &f->gemm[i]);
 		if (m.n->in[0] == c->n->out[0])
-			f->gemm[i].codes_a = &f->codes;
+			f->gemm[i].codes_a = &f->codes.a;
 		else
-			f->gemm[i].codes_b = &f->codes;
+			f->gemm[i].codes_b = &f->codes.a;
 	}
 	s->run = run_gemms;
 	return QAT_OK;

@@ -46,7 +46,7 @@ static int fill(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_gradient *q)
 	int rc;
 
 	q->side = side;
-	q->codes = qat_cpu_in_data(c, 1);
+	q->codes = qat_cpu_plain_codes(c, s, 1, &q->unpack);
 	q->a = (qat_grad_args){
 		.batch = c->g->batch, .length = c->g->length, .channels = dy->shape[1],
 		.dy = qat_cpu_src(c, 0), .fold = qat_cpu_in_data(c, 2),
@@ -78,6 +78,7 @@ static void number(qat_cpu_gradient *q, const qat_runtime *rt)
 
 static int multiply(qat_cpu *cpu, const qat_cpu_gradient *q)
 {
+	qat_cpu_unpack_codes(cpu, &q->unpack);
 	qat_qmm_pack_along(cpu->dense, &q->plan, q->packed, q->codes);
 	return qat_qmm_run(cpu->dense, &q->plan, &q->product);
 }

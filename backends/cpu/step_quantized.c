@@ -103,27 +103,53 @@ const qat_cpu_op qat_cpu_quantize_op = { "efz", "qfzu", prepare_quantize, run_qu
 
 /* ---- dequantize ---- */
 
-void qat_cpu_fill_dequantize(const qat_cpu_site *c, qat_dequantize_args *d)
+const void *qat_cpu_plain_codes(const qat_cpu_site *c, qat_cpu_step *s, int64_t i,
+				qat_cpu_unpack *u)
+{
+	const qat_value *v = qat_cpu_in(c, i);
+	const qat_node *q = v->node == QAT_NONE ? NULL : c->g->nodes[v->node];
+	uint32_t layout;
+
+	*u = (qat_cpu_unpack){ .packed = NULL };
+	if (!q || q->op != QAT_OP_QUANTIZE || v->id != q->out[0])
+		return qat_cpu_in_data(c, i);
+	layout = qat_cpu_codes_layout(c->cpu, c->g, q, c->keep, &u->plan);
+	if ((c->layout ? c->layout[v->id] : layout) != QAT_CPU_PACKED_ALONE)
+		return qat_cpu_in_data(c, i);
+	u->packed = qat_cpu_in_data(c, i);
+	u->codes = qat_cpu_work(c, &s->workspace, qat_value_bytes(v));
+	return u->codes;
+}
+
+void qat_cpu_unpack_codes(const qat_cpu *cpu, const qat_cpu_unpack *u)
+{
+	if (u->packed)
+		qat_qmm_unpack(cpu->dense, &u->plan, u->codes, u->packed);
+}
+
+void qat_cpu_fill_decode(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_decode *d)
 {
 	const qat_value *x = qat_cpu_in(c, 0);
 
-	*d = (qat_dequantize_args){
+	d->a = (qat_dequantize_args){
 		.scheme = scheme(c->n, 0), .rows = x->shape[0], .cols = x->shape[1],
-		.codes = qat_cpu_in_data(c, 0), .scale = qat_cpu_in_data(c, 1),
-		.zero = qat_cpu_in_data(c, 2), .y = qat_cpu_dst(c, 0),
+		.codes = qat_cpu_plain_codes(c, s, 0, &d->unpack),
+		.scale = qat_cpu_in_data(c, 1), .zero = qat_cpu_in_data(c, 2),
+		.y = qat_cpu_dst(c, 0),
 	};
 }
 
 static int prepare_dequantize(const qat_cpu_site *c, qat_cpu_step *s)
 {
-	qat_cpu_fill_dequantize(c, &s->u.dequantize);
+	qat_cpu_fill_decode(c, s, &s->u.dequantize);
 	return QAT_OK;
 }
 
 static int run_dequantize(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
 	(void)rt;
-	cpu->kernels->quantize->dequantize(&s->u.dequantize);
+	qat_cpu_unpack_codes(cpu, &s->u.dequantize.unpack);
+	cpu->kernels->quantize->dequantize(&s->u.dequantize.a);
 	return QAT_OK;
 }
 

@@ -142,6 +142,8 @@ typedef struct qat_qmm_kernels {
 	void (*run)(const qat_qmm *p, const qat_qmm_args *a);
 	/* The same from codes I8 [k, n] without zero points; their scale is 1. */
 	void (*pack_along)(const qat_qmm *p, void *packed, const void *codes);
+	/* The codes [n, k] that pack was given, where qat_qmm_unpacks. */
+	void (*unpack)(const qat_qmm *p, void *codes, const void *packed);
 } qat_qmm_kernels;
 
 /* ---- gradients as codes, rounded at random: docs/architecture.md ---- */

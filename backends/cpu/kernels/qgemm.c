@@ -352,5 +352,5 @@ extern const qat_qmm_kernels QAT_NAME(qat_qmm);
 const qat_qmm_kernels QAT_NAME(qat_qmm) = {
 	.lanes = LANES, .step = STEP, .element = BYTES,
 	.pack = QAT_NAME(qat_qgemm_pack), .workspace = workspace, .run = run,
-	.pack_along = QAT_NAME(qat_qgemm_pack_along),
+	.pack_along = QAT_NAME(qat_qgemm_pack_along), .unpack = QAT_NAME(qat_qgemm_unpack),
 };

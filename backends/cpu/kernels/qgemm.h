@@ -110,5 +110,6 @@ enum { PIECE = 512 };
 void QAT_NAME(qat_qgemm_pack)(const qat_qmm *p, void *packed, const void *codes,
 			      const float *scale, const void *zero);
 void QAT_NAME(qat_qgemm_pack_along)(const qat_qmm *p, void *packed, const void *codes);
+void QAT_NAME(qat_qgemm_unpack)(const qat_qmm *p, void *codes, const void *packed);
 
 #endif

@@ -142,6 +142,17 @@ void qat_qmm_pack_along(const qat_dense *d, const qat_qmm *p, void *packed, cons
 	qat_dense_kernels(d)->qmm->pack_along(p, packed, codes);
 }
 
+int qat_qmm_unpacks(const qat_qmm *p)
+{
+	return p->kind != QAT_QMM_FLOAT && p->ws->grid == QAT_GRID_UNIFORM &&
+	       (p->ws->zero != QAT_ZERO_INT || p->w_zero);
+}
+
+void qat_qmm_unpack(const qat_dense *d, const qat_qmm *p, void *codes, const void *packed)
+{
+	qat_dense_kernels(d)->qmm->unpack(p, codes, packed);
+}
+
 int64_t qat_qmm_workspace(const qat_dense *d, const qat_qmm *p, int64_t m)
 {
 	if (p->kind == QAT_QMM_FLOAT)
