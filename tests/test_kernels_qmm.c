@@ -346,6 +346,50 @@ START_TEST(floats_where_there_are_no_integers)
 }
 END_TEST
 
+static void one_round(const qat_kernels *kn, const qat_scheme *xs, const qat_scheme *ws, int64_t n,
+		      int64_t k)
+{
+	side w = side_new(kn, ws, n, k, 0);
+	uint8_t *back = guarded(n * k);
+	qat_dense *d;
+	qat_qmm p;
+	void *packed;
+
+	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
+	ck_assert_int_eq(qat_qmm_plan(d, &p, n, k, xs, ws), QAT_OK);
+	ck_assert_int_eq(qat_qmm_unpacks(&p), ws->grid == QAT_GRID_UNIFORM &&
+			 (!ws->zero || (kn->qmm->element == 1 && ws->qmax - ws->qmin > 127)));
+	packed = guarded(p.weight_bytes);
+	qat_qmm_pack(d, &p, packed, w.codes, w.scale, ws->zero ? w.zero : NULL);
+	if (qat_qmm_unpacks(&p)) {
+		qat_qmm_unpack(d, &p, back, packed);
+		MUST(!memcmp(back, w.codes, (size_t)(n * k)), "%s %lldx%lld: other codes", kn->name,
+		     (long long)n, (long long)k);
+		check_guard(back, n * k);
+	}
+	free(packed);
+	free(back);
+	side_free(&w);
+	qat_dense_free(d);
+}
+
+static void there_and_back(const qat_kernels *kn)
+{
+	static const int64_t rows[] = { 1, 15, 16, 33, 64 };
+
+	for (int i = 0; i < PAIRS; i++)
+		for (size_t j = 0; j < sizeof rows / sizeof *rows; j++)
+			one_round(kn, &pairs[i].x, &pairs[i].w, rows[j], 192);
+	for (int64_t k = 1; k < 150; k++)
+		one_round(kn, &pairs[0].x, &pairs[0].w, 17, k);
+}
+
+START_TEST(codes_come_back_from_packed_weights)
+{
+	each_kernel(there_and_back);
+}
+END_TEST
+
 START_TEST(groups_that_do_not_nest_are_refused)
 {
 	qat_scheme x = pairs[2].x, w = pairs[2].w;
@@ -361,4 +405,5 @@ END_TEST
 
 RUN_TESTS("kernels_qmm", products_of_every_kind_are_exact, rows_of_bf16_from_large_tiles,
 	  any_depth, powers_of_two_at_their_extremes, long_sums_are_kept_in_64_bits,
-	  floats_where_there_are_no_integers, groups_that_do_not_nest_are_refused)
+	  floats_where_there_are_no_integers, codes_come_back_from_packed_weights,
+	  groups_that_do_not_nest_are_refused)
