@@ -156,7 +156,7 @@ int qat_front_make(char **out, const qat_front_given *g)
 	if (!file)
 		return qat_fail(QAT_ENOMEM, "out of memory");
 	rc = g->front->write(file, g);
-	if (fclose(file) && !rc)
+	if ((fclose(file) || !text) && !rc)
 		rc = qat_fail(QAT_ENOMEM, "out of memory");
 	if (rc) {
 		free(text);

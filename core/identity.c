@@ -366,7 +366,7 @@ int qat_identity_of(qat_identity *d, const char **out, int64_t step)
 	put_machine(&w);
 	put_named(&w, s->plugin.interface->options, s->plugin.self);
 	put_base(&w);
-	if (fclose(w.file) && !w.rc)
+	if ((fclose(w.file) || !text) && !w.rc)
 		w.rc = qat_fail(QAT_ENOMEM, "out of memory");
 	if (w.rc)
 		free(text);

@@ -311,7 +311,8 @@ int qat_output_store(const qat_output *o, const qat_yaml_node *root)
 	fprintf(file, MADE "%s: the pipeline as it was run, which can be run again.\n",
 		PACKAGE_VERSION);
 	rc = qat_yaml_write(file, root);
-	if (fclose(file) && !rc)
+	/* glibc may find no room for the text and say nothing: then it is NULL */
+	if ((fclose(file) || !text) && !rc)
 		rc = qat_fail(QAT_ENOMEM, "%s: out of memory", path);
 	if (!rc)
 		rc = qat_file_replace(path, text, (int64_t)bytes);

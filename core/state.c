@@ -97,13 +97,17 @@ static int find_extra(const qat_state *s, const qat_param_state *p, const char *
 		      int64_t elements, uint32_t dtype, qat_tensor *out)
 {
 	qat_param extra = { .size = sizeof extra, .rank = 1, .shape = { elements } };
+	int rc;
 
 	extra.name = qat_arena_format(s->arena, "%s.%s", p->info.name, suffix);
 	extra.hub_name = extra.name;
 	if (!extra.name)
 		return QAT_ENOMEM;
 	out->size = sizeof *out;
-	if (s->format->find(s->file, &extra, out) || !out->data || out->dtype != dtype ||
+	rc = s->format->find(s->file, &extra, out);
+	if (rc && rc != QAT_ENOTFOUND)
+		return rc;
+	if (rc || !out->data || out->dtype != dtype ||
 	    out->bytes != elements * qat_dtype_bytes(dtype))
 		return qat_fail(QAT_EFORMAT, "%s: %s is missing, or of the wrong type or size",
 				s->path, extra.name);

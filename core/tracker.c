@@ -273,7 +273,7 @@ static void tell_table(qat_trackers *t, const qat_results *r, const char *list)
 	if (!file)
 		return;
 	qat_results_markdown(r, file, list);
-	if (!fclose(file) && bytes) {
+	if (!fclose(file) && text && bytes) {
 		table.text = text;
 		tell(t, &table);
 	}

@@ -95,27 +95,22 @@ static int native_document(void *file, uint32_t which, qat_text *out)
 	return QAT_OK;
 }
 
-/* The type that a U8 tensor stands for, by the metadata; 0 with a message. */
-static uint32_t noted_type(const native *n, const qat_st_tensor *t)
+/* The type that a U8 tensor stands for, by the metadata. */
+static int noted_type(uint32_t *out, const native *n, const qat_st_tensor *t)
 {
 	const char *type = NULL, *path = qat_st_path(n->tensors);
 	char *key;
 
-	if (asprintf(&key, "dtype.%s", t->name) < 0) {
-		qat_fail(QAT_ENOMEM, "%s: out of memory", path);
-		return 0;
-	}
+	if (asprintf(&key, "dtype.%s", t->name) < 0)
+		return qat_fail(QAT_ENOMEM, "%s: out of memory", path);
 	type = qat_st_metadata(n->tensors, key);
 	free(key);
-	if (!type)
-		return QAT_U8;
-	if (!strcmp(type, "F8_E8M0"))
-		return QAT_E8M0;
-	if (!strcmp(type, "F8_E4M3"))
-		return QAT_E4M3;
-	qat_fail(QAT_EFORMAT, "%s: tensor \"%.200s\": the metadata calls it \"%.40s\", not "
-		 "F8_E8M0 or F8_E4M3", path, t->name, type);
-	return 0;
+	*out = !type ? QAT_U8 : !strcmp(type, "F8_E8M0") ? QAT_E8M0
+	     : !strcmp(type, "F8_E4M3") ? QAT_E4M3 : 0;
+	if (!*out)
+		return qat_fail(QAT_EFORMAT, "%s: tensor \"%.200s\": the metadata calls it \"%.40s\", "
+				"not F8_E8M0 or F8_E4M3", path, t->name, type);
+	return QAT_OK;
 }
 
 static int native_find(void *file, const qat_param *p, qat_tensor *out)
@@ -124,6 +119,7 @@ static int native_find(void *file, const qat_param *p, qat_tensor *out)
 	const qat_st_tensor *t = qat_st_find(n->tensors, p->name);
 	const char *path = qat_st_path(n->tensors);
 	uint32_t dtype;
+	int rc;
 
 	if (!t)
 		return QAT_ENOTFOUND;
@@ -133,9 +129,10 @@ static int native_find(void *file, const qat_param *p, qat_tensor *out)
 	if (!qat_st_aligned(t))
 		return qat_fail(QAT_EFORMAT, "%s: tensor \"%s\" is not aligned to its %s elements",
 				path, t->name, t->type);
-	dtype = t->dtype == QAT_U8 ? noted_type(n, t) : t->dtype;
-	if (!dtype)
-		return QAT_EFORMAT;
+	dtype = t->dtype;
+	rc = dtype == QAT_U8 ? noted_type(&dtype, n, t) : QAT_OK;
+	if (rc)
+		return rc;
 	*out = (qat_tensor){ .size = sizeof *out, .dtype = dtype, .rank = t->rank,
 			     .name = t->name, .data = (void *)(uintptr_t)t->data,
 			     .bytes = t->end - t->begin };

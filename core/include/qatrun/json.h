@@ -2,7 +2,9 @@
  *
  * Where an allocation fails, jansson 2.14 says "invalid token", or drops a byte of a text
  * of more than 15 without a word, so that a key is another one; and it prints keys without
- * their last quote. Only the allocator knows better. It is the process's, so this is for
+ * their last quote; and what follows a byte that was dropped may be an escape that is none, at
+ * which it aborts or reads on past the text. Only the allocator knows better: once it has failed,
+ * it goes on to fail, so that the text is not looked at again. It is the process's, so this is for
  * one thread at a time, as loading is.
  */
 #ifndef QATRUN_JSON_H
@@ -17,7 +19,7 @@ static int qat_json_short_;	/* an allocation has failed since it was cleared */
 
 static inline void *qat_json_alloc_(size_t size)
 {
-	void *p = malloc(size);
+	void *p = qat_json_short_ ? NULL : malloc(size);
 
 	if (!p)
 		qat_json_short_ = 1;
