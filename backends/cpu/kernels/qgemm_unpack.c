@@ -32,16 +32,16 @@ static int unpack_wide(const qat_qmm *p, int8_t *codes, const void *packed, int6
 	const __m512i flip = _mm512_set1_epi8((char)OFFSET);
 	const char *at = column_of(p, packed, n);
 
-	if (STEP != 4 || LANES != 16 || n % LANES || n + LANES > p->n || p->group4 != p->group)
+	if (STEP != 4 || LANES != 16 || n + LANES > p->n || p->group4 != p->group)
 		return 0;
 	codes += n * p->k;
-	for (int64_t k = 0; k < p->k; k += 64) {
+	for (int64_t k = 0; k < p->k; k += 64, at += 16 * 64) {
 		const int64_t pieces = min64(64, p->k - k) / 4;
 		const __mmask16 part = (__mmask16)(0xffffu >> (16 - pieces));
 		__m512i v[16];
 
-		for (int64_t i = 0; i < 16; i++, at += i <= pieces ? 64 : 0)
-			v[i] = i < pieces ? _mm512_loadu_si512(at) : flip;
+		for (int64_t i = 0; i < 16; i++)
+			v[i] = i < pieces ? _mm512_loadu_si512(at + i * 64) : flip;
 		transpose(v);
 #pragma GCC unroll 16
 		for (int64_t i = 0; i < 16; i++)
