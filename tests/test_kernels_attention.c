@@ -3,23 +3,26 @@
 
 typedef struct sizes {
 	int64_t batch, length, heads, kv, d, causal, window, extra;
-	uint32_t dtype;
+	uint32_t dtype, out;		/* out 0: as the others */
 } sizes;
 
 static const sizes cases[] = {
-	{ 1, 1, 1, 1, 1, 1, 0, 0, QAT_F32 },
-	{ 2, 37, 2, 1, 8, 1, 0, 0, QAT_F32 },
-	{ 1, 100, 3, 3, 20, 1, 0, 5, QAT_F32 },
-	{ 1, 70, 4, 2, 64, 1, 9, 0, QAT_F32 },
-	{ 2, 33, 2, 2, 13, 0, 0, 3, QAT_F32 },
-	{ 1, 65, 2, 1, 32, 1, 0, 0, QAT_BF16 },
-	{ 1, 131, 1, 1, 17, 1, 40, 1, QAT_F32 },
-	{ 1, 1, 3, 1, 5, 1, 0, 0, QAT_BF16 },
-	{ 2, 47, 3, 1, 64, 1, 0, 0, QAT_BF16 },
-	{ 1, 131, 6, 2, 17, 1, 40, 3, QAT_BF16 },
-	{ 1, 100, 2, 2, 72, 1, 7, 1, QAT_BF16 },
-	{ 2, 40, 5, 1, 33, 0, 0, 0, QAT_BF16 },
-	{ 1, 53, 4, 2, 16, 0, 11, 5, QAT_BF16 },
+	{ 1, 1, 1, 1, 1, 1, 0, 0, QAT_F32, 0 },
+	{ 2, 37, 2, 1, 8, 1, 0, 0, QAT_F32, 0 },
+	{ 1, 100, 3, 3, 20, 1, 0, 5, QAT_F32, 0 },
+	{ 1, 70, 4, 2, 64, 1, 9, 0, QAT_F32, 0 },
+	{ 2, 33, 2, 2, 13, 0, 0, 3, QAT_F32, 0 },
+	{ 1, 65, 2, 1, 32, 1, 0, 0, QAT_BF16, 0 },
+	{ 1, 131, 1, 1, 17, 1, 40, 1, QAT_F32, 0 },
+	{ 1, 1, 3, 1, 5, 1, 0, 0, QAT_BF16, 0 },
+	{ 2, 47, 3, 1, 64, 1, 0, 0, QAT_BF16, 0 },
+	{ 1, 131, 6, 2, 17, 1, 40, 3, QAT_BF16, 0 },
+	{ 1, 100, 2, 2, 72, 1, 7, 1, QAT_BF16, 0 },
+	{ 2, 40, 5, 1, 33, 0, 0, 0, QAT_BF16, 0 },
+	{ 1, 53, 4, 2, 16, 0, 11, 5, QAT_BF16, 0 },
+	{ 2, 47, 3, 1, 64, 1, 0, 0, QAT_BF16, QAT_F32 },
+	{ 1, 131, 6, 2, 17, 1, 40, 3, QAT_BF16, QAT_F32 },
+	{ 2, 40, 5, 1, 33, 0, 0, 0, QAT_BF16, QAT_F32 },
 };
 
 /* One matrix as the kernel sees it, and its values. */
@@ -27,6 +30,7 @@ typedef struct matrix {
 	float *value;
 	void *typed;
 	int64_t ld;
+	uint32_t dtype;
 } matrix;
 
 typedef struct problem {
@@ -36,12 +40,12 @@ typedef struct problem {
 	float *lse;
 } problem;
 
-static matrix matrix_new(const problem *p, int64_t width, int random)
+static matrix matrix_new(const problem *p, int64_t width, int random, uint32_t dtype)
 {
 	const int64_t ld = width + p->s->extra;
-	matrix m = { random_floats(p->n * ld, random ? 1.0f : 0.0f), NULL, ld };
+	matrix m = { random_floats(p->n * ld, random ? 1.0f : 0.0f), NULL, ld, dtype };
 
-	m.typed = as_type(m.value, p->s->dtype, p->n * ld);
+	m.typed = as_type(m.value, dtype, p->n * ld);
 	return m;
 }
 
@@ -57,14 +61,14 @@ static void problem_init(problem *p, const sizes *s)
 
 	p->s = s;
 	p->n = s->batch * s->length;
-	p->q = matrix_new(p, wide, 1);
-	p->k = matrix_new(p, narrow, 1);
-	p->v = matrix_new(p, narrow, 1);
-	p->out = matrix_new(p, wide, 0);
-	p->dout = matrix_new(p, wide, 1);
-	p->dq = matrix_new(p, wide, 0);
-	p->dk = matrix_new(p, narrow, 0);
-	p->dv = matrix_new(p, narrow, 0);
+	p->q = matrix_new(p, wide, 1, s->dtype);
+	p->k = matrix_new(p, narrow, 1, s->dtype);
+	p->v = matrix_new(p, narrow, 1, s->dtype);
+	p->out = matrix_new(p, wide, 0, s->out ? s->out : s->dtype);
+	p->dout = matrix_new(p, wide, 1, s->dtype);
+	p->dq = matrix_new(p, wide, 0, s->dtype);
+	p->dk = matrix_new(p, narrow, 0, s->dtype);
+	p->dv = matrix_new(p, narrow, 0, s->dtype);
 	p->lse = guarded(p->n * s->heads * 4);
 }
 
@@ -77,20 +81,20 @@ static void problem_free(problem *p)
 	free(p->lse);
 }
 
-static qat_src source(const problem *p, const matrix *m)
+static qat_src source(const matrix *m)
 {
-	return qat_src_of(m->typed, p->s->dtype);
+	return qat_src_of(m->typed, m->dtype);
 }
 
-static qat_dst target(const problem *p, const matrix *m)
+static qat_dst target(const matrix *m)
 {
-	return qat_dst_of(m->typed, p->s->dtype);
+	return qat_dst_of(m->typed, m->dtype);
 }
 
 /* Row r and those behind it. */
-static qat_src rows_of(const problem *p, const matrix *m, int64_t r)
+static qat_src rows_of(const matrix *m, int64_t r)
 {
-	return qat_src_of((char *)m->typed + r * m->ld * qat_dtype_bytes(p->s->dtype), p->s->dtype);
+	return qat_src_of((char *)m->typed + r * m->ld * qat_dtype_bytes(m->dtype), m->dtype);
 }
 
 static void run(const qat_kernels *kn, problem *p)
@@ -99,11 +103,11 @@ static void run(const qat_kernels *kn, problem *p)
 	qat_attention_args a = {
 		.batch = s->batch, .length = s->length, .heads = s->heads, .kv_heads = s->kv,
 		.head_dim = s->d, .causal = s->causal, .window = s->window,
-		.scale = 1.0 / sqrt((double)s->d), .q = source(p, &p->q), .k = source(p, &p->k),
-		.v = source(p, &p->v), .ldq = p->q.ld, .ldk = p->k.ld, .ldv = p->v.ld,
-		.out = target(p, &p->out), .ldo = p->out.ld, .lse = p->lse,
-		.dout = source(p, &p->dout), .dq = target(p, &p->dq), .dk = target(p, &p->dk),
-		.dv = target(p, &p->dv),
+		.scale = 1.0 / sqrt((double)s->d), .q = source(&p->q), .k = source(&p->k),
+		.v = source(&p->v), .ldq = p->q.ld, .ldk = p->k.ld, .ldv = p->v.ld,
+		.out = target(&p->out), .ldo = p->out.ld, .lse = p->lse,
+		.dout = source(&p->dout), .dq = target(&p->dq), .dk = target(&p->dk),
+		.dv = target(&p->dv),
 	};
 	int64_t room = kn->attention->workspace(&a);
 
@@ -187,7 +191,7 @@ static void check_matrix(const char *what, const problem *p, const matrix *m, co
 	const double rough = p->s->dtype == QAT_BF16 ? 0.05 : 2e-5;
 
 	for (int64_t i = 0; i < p->n * m->ld; i++)
-		CHECK_NEAR(what, element(m->typed, p->s->dtype, i), want[i],
+		CHECK_NEAR(what, element(m->typed, m->dtype, i), want[i],
 			   rough * (0.2 + fabs(want[i])));
 }
 
@@ -212,7 +216,7 @@ static void check_all(const problem *p)
 static int same(const problem *p, const matrix *x, const matrix *y)
 {
 	return !memcmp(x->typed, y->typed,
-		       (size_t)(p->n * x->ld * qat_dtype_bytes(p->s->dtype)));
+		       (size_t)(p->n * x->ld * qat_dtype_bytes(x->dtype)));
 }
 
 static void attention(const qat_kernels *kn)
@@ -247,10 +251,10 @@ static void run_cached(const qat_kernels *kn, const problem *p, int64_t b, int64
 	qat_attention_args a = {
 		.batch = 1, .length = count, .heads = s->heads, .kv_heads = s->kv,
 		.head_dim = s->d, .causal = 1, .window = s->window,
-		.scale = 1.0 / sqrt((double)s->d), .q = rows_of(p, &p->q, row + at),
-		.k = rows_of(p, &p->k, row), .v = rows_of(p, &p->v, row),
+		.scale = 1.0 / sqrt((double)s->d), .q = rows_of(&p->q, row + at),
+		.k = rows_of(&p->k, row), .v = rows_of(&p->v, row),
 		.ldq = p->q.ld, .ldk = p->k.ld, .ldv = p->v.ld,
-		.out = qat_dst_of(out, s->dtype), .ldo = p->out.ld,
+		.out = qat_dst_of(out, p->out.dtype), .ldo = p->out.ld,
 		.lse = lse, .cache_rows = s->length, .position = at,
 	};
 	const int64_t room = kn->attention->workspace(&a);
@@ -268,7 +272,7 @@ static void cached(const qat_kernels *kn)
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		const sizes *s = &cases[i];
-		const int64_t bytes = qat_dtype_bytes(s->dtype);
+		const int64_t bytes = qat_dtype_bytes(s->out ? s->out : s->dtype);
 		problem p;
 
 		if (!s->causal)

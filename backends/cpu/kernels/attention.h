@@ -12,8 +12,8 @@ static int omp_get_max_threads(void) { return 1; }
 static int omp_get_thread_num(void) { return 0; }
 #endif
 
-/* Halves of a table, where all of q, k, v, out (and dout, dq, dk, dv) are bf16; NULL where
- * the ISA has no products of pairs. */
+/* Halves of a table, where all of q, k, v (and dout, dq, dk, dv) are bf16; NULL where the ISA
+ * has no products of pairs. */
 extern const qat_attention_kernels QAT_NAME(qat_attention_bf16);
 extern const qat_attention_kernels QAT_NAME(qat_attention_bf16_grad);
 

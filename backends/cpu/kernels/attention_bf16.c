@@ -115,14 +115,14 @@ static void run_part(head *h, lot *l, int64_t i, int64_t n)
 
 	find_lot(h, l, first);
 	from = l->from;
-	expect_lot(h, l, a->q.data, a->ldq);
+	expect_lot(h, l, a->q, a->ldq);
 	find_lot(h, l, end - 1);
 	load_keys(h, a->k, a->ldk, h->k_turned, NULL, from, l->to);
 	load_keys(h, a->v, a->ldv, NULL, h->v_pairs, from, l->to);
 	for (int64_t k = first; k < end; k++) {
 		find_lot(h, l, min64(k + 1, end - 1));
-		expect_lot(h, l, a->q.data, a->ldq);
-		expect_lot(h, l, a->out.data, a->ldo);
+		expect_lot(h, l, a->q, a->ldq);
+		expect_lot(h, l, qat_src_of(a->out.data, a->out.dtype), a->ldo);
 		find_lot(h, l, k);
 		run_lot(h, l);
 	}

@@ -1,5 +1,5 @@
-/* attention_bf16.h - attention where all that goes in and comes out is bf16 and the ISA sums
- * products of pairs in f32: what it has in common with its gradient. Per ISA.
+/* attention_bf16.h - attention of bf16 where the ISA sums products of pairs in f32: what it
+ * has in common with its gradient. Out is bf16, or f32 where a quantizer reads it. Per ISA.
  *
  * Rows (a token and a head that shares the keys) go 16 at a time, and are the lanes of all
  * that is made for each of them; keys go 16 at a time, too:
@@ -228,14 +228,13 @@ static void pair_all(const head *h, char *out, int64_t panel, const rows *r)
 /* n channels from c on of a row. */
 static void store_channels(qat_dst y, int64_t at, vf v, int64_t n)
 {
-	uint16_t part[LANES];
+	const __mmask16 part = (__mmask16)(0xffffu >> (LANES - min64(LANES, n)));
 
-	if (n >= LANES) {
-		vf_store_bf16((uint16_t *)y.data + at, v);
-		return;
-	}
-	vf_store_bf16(part, v);
-	memcpy((uint16_t *)y.data + at, part, (size_t)n * 2);
+	if (y.dtype == QAT_F32)
+		_mm512_mask_storeu_ps((float *)y.data + at, part, (__m512)v);
+	else
+		_mm256_mask_storeu_epi16((uint16_t *)y.data + at, part,
+					 (__m256i)_mm512_cvtneps_pbh((__m512)v));
 }
 
 /* A tile of a lot's rows, 16 channels from c on. */
@@ -303,11 +302,16 @@ static void find_lot(const head *h, lot *l, int64_t i)
 }
 
 /* Asks for the rows of a lot long before they are needed. */
-static void expect_lot(const head *h, const lot *l, const void *q, int64_t ld)
+static void expect_lot(const head *h, const lot *l, qat_src q, int64_t ld)
 {
-	const rows r = rows_of_lot(h, l, q, ld);
+	const int64_t bytes = q.dtype == QAT_F32 ? 4 : 2;
 
-	expect(h, &r);
+	for (int64_t i = 0; i < l->n; i++) {
+		const char *row = (const char *)q.data + (l->token[i] * ld + l->part[i] * h->d) * bytes;
+
+		for (int64_t c = 0; c < h->d * bytes; c += LINE)
+			__builtin_prefetch(row + c, 0, 2);
+	}
 }
 
 #endif

@@ -44,8 +44,33 @@ static int64_t attention_grad_workspace(const qat_attention_args *a)
 	return 4 * place_grad(&h, l, NULL) * omp_get_max_threads();
 }
 
-/* D of the rows. */
-static vf row_dots(const head *h, const char *out, const char *dout)
+/* D of the rows, of an output in f32. */
+static vf row_dots(const head *h, const lot *l)
+{
+	const qat_attention_args *a = h->a;
+	float dots[LANES] = { 0 };
+
+	for (int64_t i = 0; i < l->n; i++) {
+		const int64_t at = l->token[i] * a->ldo + l->part[i] * h->d;
+		const float *out = (const float *)a->out.data + at;
+		const uint16_t *dout = (const uint16_t *)a->dout.data + at;
+		__m512 sum = _mm512_setzero_ps();
+
+		for (int64_t c = 0; c < h->d; c += LANES) {
+			const __mmask16 part = (__mmask16)(0xffffu >>
+							   (LANES - min64(LANES, h->d - c)));
+			const __m256i y = _mm256_maskz_loadu_epi16(part, dout + c);
+
+			sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(part, out + c),
+					      _mm512_cvtpbh_ps((__m256bh)y), sum);
+		}
+		dots[i] = _mm512_reduce_add_ps(sum);
+	}
+	return vf_load(dots);
+}
+
+/* The same of an output in bf16, in pairs of channels. */
+static vf row_dots_in_pairs(const head *h, const char *out, const char *dout)
 {
 	__m512 sum = (__m512)vf_set(0.0f);
 
@@ -55,18 +80,27 @@ static vf row_dots(const head *h, const char *out, const char *dout)
 	return (vf)sum;
 }
 
+static vf dots_of_lot(const head *h, const lot *l)
+{
+	rows out;
+
+	if (h->a->out.dtype == QAT_F32)
+		return row_dots(h, l);
+	out = rows_of_lot(h, l, h->a->out.data, h->a->ldo);
+	turn(h, l->q, &out);
+	return row_dots_in_pairs(h, l->q, l->dout);
+}
+
 /* Rows that do not exist see nothing: their P is 0. */
 static void load_lot(const head *h, lot *l)
 {
 	const qat_attention_args *a = h->a;
 	const rows q = rows_of_lot(h, l, a->q.data, a->ldq);
-	const rows out = rows_of_lot(h, l, a->out.data, a->ldo);
 	const rows dout = rows_of_lot(h, l, a->dout.data, a->ldo);
 
-	turn(h, l->q, &out);
 	turn(h, l->dout, &dout);
 	pair_all(h, l->dout_pairs, 8 * LINE, &dout);
-	l->dot = row_dots(h, l->q, l->dout);
+	l->dot = dots_of_lot(h, l);
 	turn(h, l->q, &q);
 	pair_all(h, l->q_pairs, 8 * LINE, &q);
 	l->lse = vf_set(-INFINITY);
@@ -162,10 +196,10 @@ static void expect_lots(const head *h, int64_t first)
 
 	for (int64_t i = first; i < end; i++) {
 		find_lot(h, &l, i);
-		expect_lot(h, &l, a->q.data, a->ldq);
-		expect_lot(h, &l, a->out.data, a->ldo);
-		expect_lot(h, &l, a->dout.data, a->ldo);
-		expect_lot(h, &l, a->dq.data, a->ldq);
+		expect_lot(h, &l, a->q, a->ldq);
+		expect_lot(h, &l, qat_src_of(a->out.data, a->out.dtype), a->ldo);
+		expect_lot(h, &l, a->dout, a->ldo);
+		expect_lot(h, &l, qat_src_of(a->dq.data, a->dq.dtype), a->ldq);
 	}
 }
 
