@@ -328,10 +328,6 @@ static int start(struct cli *c, int argc)
 {
 	const size_t n = (size_t)argc + 1;
 
-	/* Threads that wait for each other spin for long by default; on a machine that is
-	 * shared, the one they wait for cannot run meanwhile. Read when a plugin brings the
-	 * runtime in; what the user has set stays. */
-	setenv("GOMP_SPINCOUNT", "100", 0);
 	c->sets = calloc(3 * n, sizeof *c->sets);
 	if (!c->sets)
 		return qat_fail(QAT_ENOMEM, "out of memory");
