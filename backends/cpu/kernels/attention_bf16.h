@@ -131,6 +131,12 @@ QAT_INLINE __m512i pairs_of(vf x, vf y)
 					(__m512i)_mm512_cvtne2ps_pbh((__m512)y, (__m512)x));
 }
 
+/* The first n lanes, or all. */
+QAT_INLINE __mmask16 lanes_of(int64_t n)
+{
+	return (__mmask16)(0xffffu >> (LANES - min64(LANES, n)));
+}
+
 /* Lanes that see key t. */
 QAT_INLINE __mmask16 seen(const lot *l, int64_t t)
 {
@@ -222,13 +228,13 @@ QAT_INLINE void pair_rows(char *out, const rows *r, int64_t c, __mmask16 part)
 static void pair_all(const head *h, char *out, int64_t panel, const rows *r)
 {
 	for (int64_t c = 0; c < h->d; c += LANES, out += panel)
-		pair_rows(out, r, c, (__mmask16)(0xffffu >> (LANES - min64(LANES, h->d - c))));
+		pair_rows(out, r, c, lanes_of(h->d - c));
 }
 
 /* n channels from c on of a row. */
 static void store_channels(qat_dst y, int64_t at, vf v, int64_t n)
 {
-	const __mmask16 part = (__mmask16)(0xffffu >> (LANES - min64(LANES, n)));
+	const __mmask16 part = lanes_of(n);
 
 	if (y.dtype == QAT_F32)
 		_mm512_mask_storeu_ps((float *)y.data + at, part, (__m512)v);

@@ -57,8 +57,7 @@ static vf row_dots(const head *h, const lot *l)
 		__m512 sum = _mm512_setzero_ps();
 
 		for (int64_t c = 0; c < h->d; c += LANES) {
-			const __mmask16 part = (__mmask16)(0xffffu >>
-							   (LANES - min64(LANES, h->d - c)));
+			const __mmask16 part = lanes_of(h->d - c);
 			const __m256i y = _mm256_maskz_loadu_epi16(part, dout + c);
 
 			sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(part, out + c),
@@ -80,6 +79,7 @@ static vf row_dots_in_pairs(const head *h, const char *out, const char *dout)
 	return (vf)sum;
 }
 
+/* What is in the place of q is lost. */
 static vf dots_of_lot(const head *h, const lot *l)
 {
 	rows out;
