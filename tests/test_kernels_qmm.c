@@ -102,14 +102,16 @@ static int64_t integer_of(const qat_scheme *s, const side *d, int64_t cols, int6
 	       (s->zero ? ((int8_t *)d->zero)[index_of(s, cols, r, c)] : 0);
 }
 
-/* One element by the contract. */
+enum { BIAS = 1, ADDS = 2 };		/* ADDS: to what y holds */
+
+/* One element by the contract; addend may be NULL. */
 static float expected(const qat_scheme *xs, const side *x, const qat_scheme *ws, const side *w,
-		      int64_t k, int64_t m, int64_t n)
+		      int64_t k, int64_t m, int64_t n, const float *addend)
 {
 	const int64_t gx = xs->block_cols ? xs->block_cols : k;
 	const int64_t gw = ws->block_cols ? ws->block_cols : k, group = gx < gw ? gx : gw;
 	int x_shift, w_shift;
-	float y = 0.0f;
+	float y = addend ? *addend : 0.0f;
 
 	qat_code_integer(xs, &x_shift);
 	qat_code_integer(ws, &w_shift);
@@ -125,16 +127,17 @@ static float expected(const qat_scheme *xs, const side *x, const qat_scheme *ws,
 			term = (float)ldexp((double)sum * sa * sw, -x_shift - w_shift);
 		else
 			term = (sa * qat_pow2(-x_shift)) * (sw * qat_pow2(-w_shift)) * (float)sum;
-		y = group == k ? term : y + term;
+		y = group == k && !addend ? term : y + term;
 	}
 	return y;
 }
 
 static void one_product(const qat_kernels *kn, const qat_scheme *xs, const qat_scheme *ws, int64_t m,
-			int64_t n, int64_t k, int spread, int bias, uint32_t dtype)
+			int64_t n, int64_t k, int spread, int with, uint32_t dtype)
 {
 	side x = side_new(kn, xs, m, k, spread), w = side_new(kn, ws, n, k, spread);
 	float *b = random_floats(n, 1.0f), *want = guarded(m * n * 4);
+	float *addend = with & ADDS ? random_floats(m * n, 1.0f) : NULL;
 	qat_dense *d;
 	qat_qmm p;
 	void *packed;
@@ -143,8 +146,8 @@ static void one_product(const qat_kernels *kn, const qat_scheme *xs, const qat_s
 	ck_assert_int_eq(qat_qmm_plan(d, &p, n, k, xs, ws), QAT_OK);
 	ck_assert_int_eq(p.kind, QAT_QMM_INT);
 	for (int64_t i = 0; i < m * n; i++) {
-		want[i] = expected(xs, &x, ws, &w, k, i / n, i % n);
-		if (bias)
+		want[i] = expected(xs, &x, ws, &w, k, i / n, i % n, addend ? addend + i : NULL);
+		if (with & BIAS)
 			want[i] += b[i % n];
 	}
 	packed = guarded(p.weight_bytes);
@@ -153,11 +156,14 @@ static void one_product(const qat_kernels *kn, const qat_scheme *xs, const qat_s
 		void *y = guarded(m * n * 4), *work = guarded(room);
 		const qat_qmm_args a = {
 			.m = m, .x = x.codes, .x_scale = x.scale, .x_zero = xs->zero ? x.zero : NULL,
-			.weight = packed, .bias = bias ? b : NULL, .y = qat_dst_of(y, dtype),
-			.ldy = n, .workspace = work,
+			.weight = packed, .bias = with & BIAS ? b : NULL, .y = qat_dst_of(y, dtype),
+			.ldy = n, .workspace = work, .adds = addend != NULL,
+			.addend = addend ? y : NULL,
 		};
 
 		use_threads(threads);
+		if (addend)
+			memcpy(y, addend, (size_t)(m * n) * sizeof *addend);
 		qat_qmm_pack(d, &p, packed, w.codes, w.scale, ws->zero ? w.zero : NULL);
 		ck_assert_int_eq(qat_qmm_run(d, &p, &a), QAT_OK);
 		for (int64_t i = 0; i < m * n; i++) {
@@ -175,6 +181,7 @@ static void one_product(const qat_kernels *kn, const qat_scheme *xs, const qat_s
 		free(work);
 	}
 	free(packed);
+	free(addend);
 	free(want);
 	free(b);
 	side_free(&x);
@@ -217,6 +224,24 @@ static void large_tiles(const qat_kernels *kn)
 START_TEST(rows_of_bf16_from_large_tiles)
 {
 	each_kernel(large_tiles);
+}
+END_TEST
+
+/* Sums to what is there: an element that two tiles reach would have its terms twice. */
+static void sums_in_place(const qat_kernels *kn)
+{
+	static const int64_t columns[] = { 17, 48, 70, 134, 310 };
+	static const int kinds[] = { 0, 1, 8 };
+
+	for (int i = 0; i < 3; i++)
+		for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)
+			one_product(kn, &pairs[kinds[i]].x, &pairs[kinds[i]].w, 203, columns[j], 192,
+				    0, ADDS, QAT_F32);
+}
+
+START_TEST(no_element_is_added_to_twice)
+{
+	each_kernel(sums_in_place);
 }
 END_TEST
 
@@ -404,6 +429,7 @@ START_TEST(groups_that_do_not_nest_are_refused)
 END_TEST
 
 RUN_TESTS("kernels_qmm", products_of_every_kind_are_exact, rows_of_bf16_from_large_tiles,
+	  no_element_is_added_to_twice,
 	  any_depth, powers_of_two_at_their_extremes, long_sums_are_kept_in_64_bits,
 	  floats_where_there_are_no_integers, codes_come_back_from_packed_weights,
 	  groups_that_do_not_nest_are_refused)

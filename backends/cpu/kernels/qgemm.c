@@ -178,25 +178,27 @@ static void finish_row(const qat_qmm_args *a, float *out, int64_t r, int64_t c, 
 		store_floats(a->y.data, a->y.dtype, r * a->ldy + c, out, n);
 }
 
-/* What the sums of a row begin with. */
+/* What the n sums of a row begin with; those behind them with 0. */
 static void begin_row(const qat_qmm_args *a, float *out, int64_t r, int64_t c, int64_t n)
 {
 	memset(out, 0, COLS * sizeof *out);
-	if (a->addend && r < a->m)
+	if (a->addend && n)
 		memcpy(out, a->addend + r * a->ldy + c, (size_t)n * sizeof *out);
 }
 
+/* Rows from `row` on, at most TILE and none from `end` on: others may add to those. */
 static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, int64_t row,
-		     int64_t panel)
+		     int64_t end, int64_t panel)
 {
 	const int64_t c = panel * LANES, n = min64(COLS, p->n - c);
+	const int64_t rows = min64(TILE, end - row);
 	const int plain = !p->w_zero && !p->x_zero;
 	float out[TILE][COLS] __attribute__((aligned(64)));
 	tile_at t;
 
 	tile_place(&t, p, x, a->weight, a->m, row, panel, TILE);
 	for (int64_t i = 0; a->adds && i < TILE; i++)
-		begin_row(a, out[i], row + i, c, n);
+		begin_row(a, out[i], row + i, c, i < rows ? n : 0);
 	if (a->adds && plain) {
 		static const qat_qmm none;
 
@@ -214,7 +216,7 @@ static void one_tile(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 	} else {
 		tile_run(out, p, &t, p->groups, p->group4 / STEP, 0);
 	}
-	for (int64_t i = 0; i < min64(TILE, a->m - row); i++)
+	for (int64_t i = 0; i < rows; i++)
 		finish_row(a, out[i], row + i, c, n);
 }
 
@@ -227,7 +229,7 @@ static void run_pairs(const qat_qmm *p, const qat_qmm_args *a, const xside *x, i
 {
 	for (; panel < last; panel += 2)
 		for (int64_t r = row; r < end; r += TILE)
-			one_tile(p, a, x, r, panel);
+			one_tile(p, a, x, r, end, panel);
 }
 
 /* Rows [row, end) of panels [panel, last), an even number of them. */
