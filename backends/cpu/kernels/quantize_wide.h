@@ -1,5 +1,5 @@
 /* quantize_wide.h - 16 elements at once, where the compiler's own loops branch by masks. Part of
- * quantize.c.
+ * quantize_run.h.
  */
 #if defined __AVX512BW__
 enum { WIDE = 16 };
