@@ -27,11 +27,26 @@ struct qat_session {
 	int64_t n_lasting;
 };
 
+static inline int qat_session_is_training(const qat_session *x)
+{
+	return x->spec.mode == QAT_SESSION_TRAIN;
+}
+
+static inline int qat_session_is_generating(const qat_session *x)
+{
+	return x->spec.mode == QAT_SESSION_GENERATE;
+}
+
 /* One graph of a session; qat_session_open and qat_session_predict make all. */
 int qat_session_open_one(qat_session **out, qat_context *c, const qat_session_spec *spec,
 			 qat_session *share);
 int qat_session_predict_one(qat_plan_size *out, const char **range, qat_context *c,
 			    const qat_session_spec *spec, int how);
+
+/* session_graph.c: x->model to x->ir, of what the spec says. */
+int qat_session_build(qat_session *x);
+/* Whether the device can read it where it lies in the file. */
+int qat_session_can_map(const qat_context *c, const qat_param_state *p);
 
 /* The values that are read from outside after a run, malloc'ed. */
 int qat_session_keep(const qat_session *x, int64_t **out, int64_t *count);
