@@ -14,6 +14,7 @@
 #include "hint.h"
 #include "plugin.h"
 #include "run.h"
+#include "waiting.h"
 
 enum { RUN = 0, HELP, VERSION, PLUGINS };
 enum { COLOR_AUTO = 0, COLOR_ALWAYS, COLOR_NEVER };
@@ -319,6 +320,7 @@ static int act(struct cli *c)
 	case PLUGINS:
 		return finish(qat_plugin_list(stdout), 0);
 	default:
+		qat_waiting_choose();
 		return c->front ? run_front(c) : run_file(c);
 	}
 }

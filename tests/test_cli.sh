@@ -105,4 +105,34 @@ fi
 expect 0 '^usage' stdout env QATRUN_PLUGIN_PATH=/nowhere "$run" --help
 
 [ $failed -eq 0 ] && echo "qat-run says what it should"
+# Threads sleep at once where other programs have the processors, unless the user says how.
+waiting() {
+	"$@" OMP_DISPLAY_ENV=verbose QATRUN_PLUGIN_PATH="$top_builddir/plugins-built" \
+		"$run" --check "$dir/small.yaml" 2>&1 | sed -n "s/.*GOMP_SPINCOUNT = '\\(.*\\)'.*/\\1/p"
+}
+cat >"$dir/small.yaml" <<END
+qatrun: 1
+name: small
+output: $dir/out
+model: {family: llama, init: random, tokenizer: bytes, config: {vocab_size: 256, hidden_size: 32,
+  intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 2,
+  max_position_embeddings: 32}}
+data: {train: {dataset: text, files: [$dir/small.yaml], length: 16}}
+steps: [{task: train, from: base, as: out, data: train, steps: 1, optimizer: {name: adamw}}]
+END
+busy=
+for i in $(seq "$(nproc)"); do
+	(while :; do :; done) &
+	busy="$busy $!"
+done
+sleep 1
+said=$(waiting env -u GOMP_SPINCOUNT -u OMP_WAIT_POLICY)
+told=$(waiting env -u OMP_WAIT_POLICY GOMP_SPINCOUNT=77)
+kill $busy
+if [ -z "$told" ]; then
+	echo "skipped: this OpenMP does not tell how long threads wait"
+elif [ "$said" != 100 ] || [ "$told" != 77 ]; then
+	echo "FAIL: beside busy processors threads spin for $said, not 100; $told, not 77 as told"
+	failed=1
+fi
 exit $failed
