@@ -23,6 +23,8 @@ static const shape shapes[] = {
 	{ 40, 97, 1601, 1, 0, QAT_BF16, QAT_BF16, 0, 0 },
 	{ 2, 1600, 4100, 0, 0, QAT_BF16, QAT_F32, 0, 2 },
 	{ 33, 50, 1024, 0, 1, QAT_BF16, QAT_F32, 0, 0 },
+	{ 20, 50, 2048, 0, 0, QAT_BF16, QAT_F32, 0, 0 },
+	{ 1068, 50, 70, 1, 0, QAT_BF16, QAT_F32, 0, 0 },
 };
 
 typedef struct operands {

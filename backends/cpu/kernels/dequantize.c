@@ -67,14 +67,48 @@ QAT_INLINE void run_values(const dequant_call *q, float *restrict y,
 	}
 }
 
+#if defined __AVX512BW__ && defined __AVX512VL__ && !defined QAT_PLAIN_TILES
+/* run_values of a uniform grid with integer zero points, to bf16 without a stop in memory:
+ * n elements, or fewer by what is no whole vector; returns how many. */
+QAT_INLINE int64_t steps_to_bf16(uint16_t *y, const int8_t *codes, int64_t n, float scale,
+				 int32_t zero)
+{
+	int64_t i = 0;
+
+	for (; i + LANES <= n; i += LANES) {
+		const __m128i k = _mm_loadu_si128((const __m128i *)(const void *)(codes + i));
+		const __m512i c = _mm512_sub_epi32(_mm512_cvtepi8_epi32(k),
+						   _mm512_set1_epi32(zero));
+
+		vf_store_bf16(y + i, vf_set(scale) * (vf)_mm512_cvtepi32_ps(c));
+	}
+	return i;
+}
+#else
+QAT_INLINE int64_t steps_to_bf16(uint16_t *y, const int8_t *codes, int64_t n, float scale,
+				 int32_t zero)
+{
+	(void)y, (void)codes, (void)n, (void)scale, (void)zero;
+	return 0;
+}
+#endif
+
 /* n elements of one block, at most PIECE. */
 QAT_INLINE void decode_run(const dequant_call *q, qat_dst y, int64_t to, int64_t at, int64_t n,
 			   int64_t block)
 {
+	const qat_dequantize_args *d = q->d;
 	float buf[PIECE];
+	int64_t done = 0;
 
-	run_values(q, buf, (const uint8_t *)q->d->codes + at, n, q->d->scale[block], block);
-	store_floats(y.data, y.dtype, to, buf, n);
+	if (y.dtype == QAT_BF16 && d->scheme->grid == QAT_GRID_UNIFORM &&
+	    d->scheme->zero != QAT_ZERO_FLOAT)
+		done = steps_to_bf16((uint16_t *)y.data + to, (const int8_t *)d->codes + at, n,
+				     d->scale[block],
+				     d->zero ? ((const int8_t *)d->zero)[block] : 0);
+	run_values(q, buf, (const uint8_t *)d->codes + at + done, n - done, d->scale[block],
+		   block);
+	store_floats(y.data, y.dtype, to + done, buf, n - done);
 }
 
 /* Columns [c, end) of row r to y, from its element `to` on. */

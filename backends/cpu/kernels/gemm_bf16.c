@@ -49,36 +49,41 @@ typedef struct side {
 	int far;			/* rows lie where they push each other out of the cache */
 } side;
 
-/* Rows that are apart by a multiple of this share few places in the caches. */
-static int in_the_way(int64_t ld)
+/* Rows that are apart by a multiple of many bytes share few places in the caches. */
+static int in_the_way(int64_t ld, int64_t bytes)
 {
-	return ld * 2 % 1024 == 0;
+	return ld * 2 % bytes == 0;
 }
 
-/* n elements of row r from column c: in place, or made in buf. */
+/* n elements of row r from column c, made in out. */
+static void row_to(const side *s, uint16_t *out, int64_t r, int64_t c, int64_t n)
+{
+	if (s->codes)
+		QAT_NAME(qat_decode_bf16)(s->codes, out, r, c, n);
+	else if (s->x.dtype == QAT_BF16)
+		memcpy(out, (const uint16_t *)s->x.data + r * s->ld + c, (size_t)n * 2);
+	else
+		store_floats(out, QAT_BF16, 0, (const float *)s->x.data + r * s->ld + c, n);
+}
+
+/* The same in place where it is there already, else in buf. */
 static const uint16_t *row_of(const side *s, uint16_t *buf, int64_t r, int64_t c, int64_t n)
 {
-	if (s->codes) {
-		QAT_NAME(qat_decode_bf16)(s->codes, buf, r, c, n);
-		return buf;
-	}
-	if (s->x.dtype == QAT_BF16) {
-		const uint16_t *x = (const uint16_t *)s->x.data + r * s->ld + c;
-
-		return s->far ? memcpy(buf, x, (size_t)n * 2) : x;
-	}
-	store_floats(buf, QAT_BF16, 0, (const float *)s->x.data + r * s->ld + c, n);
+	if (!s->codes && s->x.dtype == QAT_BF16 && !s->far)
+		return (const uint16_t *)s->x.data + r * s->ld + c;
+	row_to(s, buf, r, c, n);
 	return buf;
 }
 
+/* The left operand's lines are read whole, and once. */
 static side left_side(const qat_gemm_args *g)
 {
-	return (side){ g->a, g->codes_a, g->lda, in_the_way(g->lda) };
+	return (side){ g->a, g->codes_a, g->lda, 0 };
 }
 
 static side right_side(const qat_gemm_args *g)
 {
-	return (side){ g->b, g->codes_b, g->ldb, in_the_way(g->ldb) };
+	return (side){ g->b, g->codes_b, g->ldb, in_the_way(g->ldb, 1024) };
 }
 
 /* ---- packing ---- */
@@ -122,14 +127,62 @@ QAT_INLINE void spread_rows(char *out, const side *s, int64_t r, int64_t last, i
 	}
 }
 
-/* Part t of an operand whose rows are of k: PACK_PAIRS pairs of rows. */
+/* The pairs of 32 columns of four rows, two pairs of rows to each of four panels of MR. */
+QAT_INLINE void weave(char *out, const uint16_t *const x[4], int64_t j, int64_t panel)
+{
+	static const uint16_t low[32] = {
+		0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
+		8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
+	};
+	const __m512i lo = _mm512_loadu_si512(low);
+	const __m512i hi = _mm512_add_epi16(lo, _mm512_set1_epi16(16));
+	__m512i v[4], p[2][2];
+
+	for (int k = 0; k < 4; k++)
+		v[k] = _mm512_loadu_si512(x[k] + j);
+	for (int k = 0; k < 2; k++) {
+		p[k][0] = _mm512_permutex2var_epi16(v[2 * k], lo, v[2 * k + 1]);
+		p[k][1] = _mm512_permutex2var_epi16(v[2 * k], hi, v[2 * k + 1]);
+	}
+	for (int k = 0; k < 2; k++, out += 2 * panel) {
+		_mm512_storeu_si512(out, _mm512_shuffle_i64x2(p[0][k], p[1][k], 0x44));
+		_mm512_storeu_si512(out + panel, _mm512_shuffle_i64x2(p[0][k], p[1][k], 0xee));
+	}
+}
+
+/* As spread_rows for panels of MR columns. */
+static void weave_rows(char *out, const side *s, int64_t r, int64_t last, int64_t c, int64_t n,
+		       int64_t panel)
+{
+	const int64_t whole = (last - r + 1) % 4 ? 0 : n / 32 * 32;
+	uint16_t buf[2 * PACK_PAIRS][PIECE];
+	const uint16_t *x[2 * PACK_PAIRS];
+
+	for (int64_t i = 0; i < whole; i += PIECE) {
+		const int64_t len = min64(PIECE, whole - i);
+
+		for (int64_t k = 0; k <= last - r; k++)
+			x[k] = row_of(s, buf[k], r + k, c + i, len);
+		for (int64_t j = 0; j < len; j += 32)
+			for (int64_t k = 0; k <= last - r; k += 4)
+				weave(out + (i + j) / MR * panel + k / 2 * MR * PAIR, x + k, j,
+				      panel);
+	}
+	spread_rows(out + whole / MR * panel, s, r, last, c + whole, n - whole, MR, panel);
+}
+
+/* Part t of an operand whose rows are of k: PACK_PAIRS pairs of rows, for panels of `width`. */
 QAT_INLINE void spread_part(const product *w, char *out, const side *s, int64_t t, int64_t c,
 			    int64_t n, int64_t width)
 {
 	const int64_t first = t * PACK_PAIRS, end = min64(w->pairs, first + PACK_PAIRS);
+	const int64_t r = w->p0 + 2 * first, last = w->p0 + min64(w->depth, 2 * end) - 1;
+	const int64_t panel = w->pairs * width * PAIR;
 
-	spread_rows(out + first * width * PAIR, s, w->p0 + 2 * first,
-		    w->p0 + min64(w->depth, 2 * end) - 1, c, n, width, w->pairs * width * PAIR);
+	if (width == MR)
+		weave_rows(out + first * width * PAIR, s, r, last, c, n, panel);
+	else
+		spread_rows(out + first * width * PAIR, s, r, last, c, n, width, panel);
 }
 
 /* 16 columns of a panel, from as many rows of the operand of which `have` exist: n elements
@@ -181,7 +234,6 @@ static void pack_left(const product *w, int64_t t)
 	const qat_gemm_args *g = w->g;
 	const side s = left_side(g);
 	const int64_t row = w->pairs * PAIR;
-	uint16_t buf[PIECE];
 
 	if (g->trans_a) {
 		spread_part(w, w->a, &s, t, w->i0, w->rows, MR);
@@ -190,12 +242,7 @@ static void pack_left(const product *w, int64_t t)
 	for (int64_t r = t * MR; r < min64(w->rows, (t + 1) * MR); r++) {
 		uint16_t *to = (uint16_t *)(void *)(w->a + r * row);
 
-		for (int64_t p = 0; p < w->depth; p += PIECE) {
-			const int64_t n = min64(PIECE, w->depth - p);
-			const uint16_t *x = row_of(&s, buf, w->i0 + r, w->p0 + p, n);
-
-			memcpy(to + p, x, (size_t)n * 2);
-		}
+		row_to(&s, to, w->i0 + r, w->p0, w->depth);
 		if (w->depth % 2)
 			to[w->depth] = 0;
 	}
@@ -405,7 +452,7 @@ static void run_step(const product *shared)
 static int reads_in_place(const qat_gemm_args *g)
 {
 	return !g->trans_a && !g->codes_a && g->a.dtype == QAT_BF16 && g->k % 2 == 0 &&
-	       !in_the_way(g->lda);
+	       !in_the_way(g->lda, 4096);
 }
 
 /* A large y that is not read here either need not come into the caches first. */
