@@ -2,6 +2,7 @@
 #include "exec_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "error.h"
 #include "plan.h"
@@ -42,7 +43,22 @@ static void lifetimes(const qat_exec *x, qat_interval *life)
 			life[qat_exec_root(x, v)].last = x->n_order;
 }
 
-static int8_t slab_of(const qat_exec *x, int64_t v, const qat_interval *life)
+/* Which values some node reads as they were before anything ran. A state that is none of
+ * them, such as a gradient that nothing is added to, is made anew in every run, and its
+ * memory is other values' until then. */
+static void find_carried(const qat_exec *x, uint8_t *carried)
+{
+	memset(carried, 0, (size_t)x->graph->n_values);
+	for (int64_t i = 0; i < x->graph->n_nodes; i++) {
+		const qat_node *n = x->graph->nodes[i];
+
+		for (int64_t k = 0; k < n->n_in; k++)
+			if (n->in[k] != QAT_NONE)
+				carried[n->in[k]] = 1;
+	}
+}
+
+static int8_t slab_of(const qat_exec *x, int64_t v, const qat_interval *life, int carried)
 {
 	const qat_value *value = x->graph->values[v];
 
@@ -51,8 +67,10 @@ static int8_t slab_of(const qat_exec *x, int64_t v, const qat_interval *life)
 	switch (value->role) {
 	case QAT_ROLE_PARAM: return x->updated[v] ? SLAB_STATE : SLAB_PARAMS;
 	case QAT_ROLE_CONST: return SLAB_PARAMS;
-	case QAT_ROLE_INPUT:
-	case QAT_ROLE_STATE: return SLAB_STATE;
+	case QAT_ROLE_INPUT: return SLAB_STATE;
+	case QAT_ROLE_STATE:
+		if (carried || life->last < 0)
+			return SLAB_STATE;
 	}
 	if (x->order[life->first].phase == QAT_PHASE_PROLOGUE &&
 	    (life->last >= x->n_order || x->order[life->last].phase != QAT_PHASE_PROLOGUE))
@@ -160,17 +178,22 @@ static int plan_lane(qat_exec *x, int32_t lane, const qat_source *sources,
 
 int qat_exec_plan(qat_exec *x, const qat_source *sources)
 {
-	qat_interval *life = malloc((size_t)(x->graph->n_values + 1) * sizeof *life);
-	int rc;
+	const size_t n = (size_t)x->graph->n_values + 1;
+	qat_interval *life = malloc(n * sizeof *life);
+	uint8_t *carried = malloc(n);
+	int rc = life && carried ? QAT_OK : qat_fail(QAT_ENOMEM, "plan: out of memory");
 
-	if (!life)
-		return qat_fail(QAT_ENOMEM, "plan: out of memory");
+	if (rc)
+		goto out;
 	lifetimes(x, life);
+	find_carried(x, carried);
 	for (int64_t v = 0; v < x->graph->n_values; v++)
-		x->slab[v] = slab_of(x, v, &life[v]);
+		x->slab[v] = slab_of(x, v, &life[v], carried[v]);
 	rc = qat_exec_schedule(x, sources);
 	for (int32_t i = 0; i < x->n_lanes && !rc; i++)
 		rc = plan_lane(x, i, sources, life);
+out:
+	free(carried);
 	free(life);
 	return rc;
 }

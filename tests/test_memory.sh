@@ -169,7 +169,7 @@ cp "$dir/models/hub/config.json" "$dir/models/halves"
 	fail "memory_kit halve"
 bytes=$(wc -c <"$dir/models/floats/model.safetensors")
 
-save=64
+save=32
 seven small "$floats" "$codes"
 
 # Parameters in f32 and bf16 are mapped: they do not count as data of the process.
@@ -238,7 +238,7 @@ if [ -n "$SMOLLM2" ] && [ -n "$DATA" ]; then
 	  echo "  - {task: quantize, from: base, sites: deploy, as: coded}"
 	} >"$dir/smollm2.yaml"
 	measured smollm2
-	save=600
+	save=200
 	seven smollm2 "{path: \"$SMOLLM2\"}" "{path: $dir/smollm2/states/coded}"
 fi
 finish
