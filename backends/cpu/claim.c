@@ -261,6 +261,8 @@ static int prepare(const qat_cpu_site *c, const qat_node *other, qat_cpu_step *s
 		return qat_cpu_op_find(c->n->op)->prepare(c, s);
 	if (c->n->op == QAT_OP_QMATMUL_GRAD)
 		return qat_cpu_gradients_fuse(c, other, s);
+	if (other->op == QAT_OP_QUANTIZE)
+		return qat_cpu_rows_to_codes_fuse(c, other, s);
 	return qat_cpu_linear_ce_fuse(c, other, s);
 }
 
@@ -277,6 +279,12 @@ static const qat_node *find_other(const qat_cpu_site *c, const uint8_t *taken, q
 		other = qat_cpu_other_side(c->g, c->n, taken);
 		out->kernel = other ? QAT_CPU_GRADIENTS : QAT_CPU_SINGLE;
 		out->at = other ? other->id : out->at;
+	}
+	if (qat_cpu_makes_rows(c->n)) {
+		other = qat_cpu_codes_of_rows(c->cpu, c->g, c->n, c->keep, taken);
+		out->kernel = other ? QAT_CPU_ROWS_TO_CODES : QAT_CPU_SINGLE;
+		out->n_private = other != NULL;
+		out->private_value[0] = c->n->out[0];
 	}
 	if (other)
 		out->nodes[out->n_nodes++] = other->id;

@@ -3,9 +3,12 @@
  *
  * A cast of a trained parameter is then nothing at all: whoever reads it reads the parameter. A
  * dequantize becomes one kernel with the products that read it, so that the codes live
- * as long as they are needed; a gradient becomes codes for both of its products at once.
+ * as long as they are needed; a gradient becomes codes for both of its products at once. Floats
+ * that only a quantize reads, row by row, are made some rows at a time.
  */
 #include "cpu.h"
+
+#include <qatrun/numerics.h>
 
 static int64_t root(const qat_graph *g, int64_t v)
 {
@@ -134,6 +137,51 @@ int qat_cpu_claim_decoded(const qat_cpu *cpu, const qat_graph *g, const qat_node
 	out->private_value[0] = y->id;
 	out->private_bytes[0] = 0;
 	return 1;
+}
+
+/* ---- rows that are made only to become codes ---- */
+
+static const qat_node *only_reader(const qat_graph *g, int64_t v)
+{
+	const qat_node *found = NULL;
+
+	for (int64_t i = 0; i < g->n_nodes; i++)
+		if (touches(g, g->nodes[i]->in, g->nodes[i]->n_in, v)) {
+			if (found)
+				return NULL;
+			found = g->nodes[i];
+		}
+	return found;
+}
+
+/* Each row has scales of its own, which follow from the row alone. */
+static int is_by_rows(const qat_node *q)
+{
+	const qat_scheme *s = q->schemes[0] && q->schemes[0]->count == 1
+			    ? q->schemes[0]->schemes[0] : NULL;
+
+	return s && s->block_rows == 1 && s->scale_rule != QAT_SCALE_TWO_LEVEL &&
+	       !qat_measures_blocks(s) && q->in[1] == QAT_NONE && q->in[2] == QAT_NONE;
+}
+
+const qat_node *qat_cpu_codes_of_rows(const qat_cpu *cpu, const qat_graph *g, const qat_node *n,
+				      const uint8_t *keep, const uint8_t *taken)
+{
+	const qat_value *y = n->out[0] == QAT_NONE ? NULL : g->values[n->out[0]];
+	const qat_node *q;
+	qat_qmm plan;
+
+	if (!qat_cpu_makes_rows(n) || !y || y->dtype != QAT_F32 || y->alias != QAT_NONE ||
+	    keep[y->id])
+		return NULL;
+	q = only_reader(g, y->id);
+	if (!q || taken[q->id] || q->op != QAT_OP_QUANTIZE || q->phase != n->phase ||
+	    !is_by_rows(q))
+		return NULL;
+	for (int64_t i = 0; i < q->n_out; i++)
+		if (q->out[i] != QAT_NONE && g->values[q->out[i]]->alias != QAT_NONE)
+			return NULL;
+	return qat_cpu_codes_layout(cpu, g, q, keep, &plan) == QAT_CPU_SINGLE ? q : NULL;
 }
 
 /* ---- both sides of a gradient as codes ---- */

@@ -38,7 +38,8 @@ enum {
 	QAT_CPU_STREAMED = 7,
 	QAT_CPU_NOTHING = 8,		/* CAST of a trained parameter: products round it themselves */
 	QAT_CPU_GEMMS = 9,		/* DEQUANTIZE and the MATMULs that decode for it */
-	QAT_CPU_GRADIENTS = 10		/* both QMATMUL_GRADs of a product */
+	QAT_CPU_GRADIENTS = 10,		/* both QMATMUL_GRADs of a product */
+	QAT_CPU_ROWS_TO_CODES = 11	/* rows of floats and the QUANTIZE that alone reads them */
 };
 
 /* cpu.c: threads of this device, from here on. Workspaces depend on their number, and
@@ -211,6 +212,23 @@ typedef struct qat_cpu_columns {	/* SPLIT, CONCAT */
 	qat_src x[4];
 } qat_cpu_columns;
 
+typedef struct qat_cpu_rows_to_codes qat_cpu_rows_to_codes;
+
+/* Rows first.. of what the step makes, `count` of them, to y [count, to.cols]. */
+typedef void qat_cpu_make_fn(const qat_cpu *cpu, const qat_cpu_rows_to_codes *s, float *y,
+			     int64_t first, int64_t count);
+
+struct qat_cpu_rows_to_codes {
+	qat_cpu_make_fn *maker;
+	union {
+		qat_cpu_flat flat;
+		qat_norm_args norm;
+	} from;				/* all rows, y absent */
+	qat_quantize_args to;		/* all rows, x absent */
+	int64_t step;			/* rows at a time */
+	float *room;			/* [threads, step, to.cols] */
+};
+
 typedef struct qat_cpu_step qat_cpu_step;
 
 /* QAT_OK, or a negative error with a message. */
@@ -239,6 +257,7 @@ struct qat_cpu_step {
 		qat_cpu_rows rows;
 		qat_cpu_loss loss;
 		qat_cpu_columns columns;
+		qat_cpu_rows_to_codes rows_to_codes;
 	} u;
 };
 
@@ -275,6 +294,12 @@ void qat_cpu_unpack_codes(const qat_cpu *cpu, const qat_cpu_unpack *u);
 void qat_cpu_fill_decode(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_decode *d);
 extern const qat_cpu_op qat_cpu_quantize_op, qat_cpu_dequantize, qat_cpu_qmatmul;
 extern const qat_cpu_op qat_cpu_mask_op, qat_cpu_observe_op;
+/* step_rows_to_codes.c */
+/* Whether n is one that can make its rows some at a time. */
+int qat_cpu_makes_rows(const qat_node *n);
+/* c->n: who makes the rows. */
+int qat_cpu_rows_to_codes_fuse(const qat_cpu_site *c, const qat_node *quantize,
+			       qat_cpu_step *s);
 /* step_gradient.c */
 extern const qat_cpu_op qat_cpu_qmatmul_grad;
 /* c->n: one side's node. */
@@ -314,6 +339,11 @@ int qat_cpu_claim_decoded(const qat_cpu *cpu, const qat_graph *g, const qat_node
 
 /* The node after n, if both make codes of one gradient and may run together; else NULL. */
 const qat_node *qat_cpu_other_side(const qat_graph *g, const qat_node *n, const uint8_t *taken);
+
+/* The QUANTIZE of the rows that n makes, if nobody else reads them and it takes them row by
+ * row; else NULL. */
+const qat_node *qat_cpu_codes_of_rows(const qat_cpu *cpu, const qat_graph *g, const qat_node *n,
+				      const uint8_t *keep, const uint8_t *taken);
 
 /* ---- exe.c ---- */
 

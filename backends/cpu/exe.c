@@ -86,6 +86,8 @@ static int prepare(qat_cpu_site *c, const qat_claim *claim, qat_cpu_step *s)
 	case QAT_CPU_GRADIENTS:
 		c->n = c->g->nodes[claim->nodes[0]];
 		return qat_cpu_gradients_fuse(c, c->g->nodes[claim->nodes[1]], s);
+	case QAT_CPU_ROWS_TO_CODES:
+		return qat_cpu_rows_to_codes_fuse(c, c->g->nodes[claim->nodes[1]], s);
 	case QAT_CPU_LINEAR_CE:
 		return qat_cpu_linear_ce_fuse(c, c->g->nodes[claim->nodes[1]], s);
 	default:

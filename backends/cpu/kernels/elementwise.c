@@ -20,9 +20,12 @@ static void run2(qat_dst y, qat_src a, qat_src b, int64_t n, loop2 *f)
 		const int64_t at = c * CHUNK, len = min64(CHUNK, n - at);
 		const float *va = view_floats(bufs[0], a.data, a.dtype, at, len);
 		const float *vb = b.data ? view_floats(bufs[1], b.data, b.dtype, at, len) : va;
+		const int apart = y.data != a.data && y.data != b.data;
+		float *out = y.dtype == QAT_F32 && apart ? (float *)y.data + at : bufs[2];
 
-		f(bufs[2], va, vb, len);
-		store_floats(y.data, y.dtype, at, bufs[2], len);
+		f(out, va, vb, len);
+		if (out == bufs[2])
+			store_floats(y.data, y.dtype, at, out, len);
 	}
 }
 
