@@ -291,7 +291,7 @@ static int numbers_of(qat_numbers *to, qat_judged *j, const qat_exec *x, const q
 			continue;
 		to->type_out[i] = v->dtype;
 		to->n_out[i] = qat_value_elements(v);
-		to->out[i] = doubles(v, want[i], &top);
+		to->out[i] = doubles(v, want[i] ? want[i] : x->stand_ins[v->id], &top);
 		if (!to->out[i])
 			return qat_fail(QAT_ENOMEM, "trace: out of memory");
 	}
