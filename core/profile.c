@@ -15,8 +15,9 @@
 
 #include "error.h"
 #include "exec_internal.h"
+#include "work.h"
 
-enum { RUNS_TRACED = 2, EVENTS_MAX = 20000, STEPS_MAX = 1000 };
+enum { RUNS_TRACED = 2, EVENTS_MAX = 20000, STEPS_MAX = 1000, DEVICES_MAX = 8 };
 
 typedef struct kind {
 	char ops[120], types[80];
@@ -25,7 +26,14 @@ typedef struct kind {
 	const char *device;
 	int64_t calls;
 	double seconds, bytes, operations;
+	double of[QAT_CEILING_BYTES];	/* operations, by QAT_CEILING_* */
 } kind;
+
+/* What a device does at most in a second, 0 where not known. */
+typedef struct ceilings {
+	const char *device;
+	double of[QAT_CEILINGS];
+} ceilings;
 
 typedef struct event {
 	char name[80];
@@ -41,6 +49,8 @@ struct qat_profile {
 	int64_t n_events;
 	int64_t step;
 	const char *tasks[STEPS_MAX];	/* by step */
+	ceilings ceilings[DEVICES_MAX];
+	int n_ceilings;
 	double origin;
 };
 
@@ -86,39 +96,6 @@ void qat_profile_step(qat_profile *p, int64_t index, const char *task)
 
 /* ---- what a kernel does ---- */
 
-static double elements(const qat_graph *g, int64_t v)
-{
-	return v == QAT_NONE ? 0.0 : (double)qat_value_elements(g->values[v]);
-}
-
-/* Multiply-adds of attention: of keys that a query may see, each twice head_dim. */
-static double attended(const qat_graph *g, const qat_node *n)
-{
-	const double length = (double)g->length, window = (double)n->attr.attention.window;
-	double keys = n->attr.attention.causal ? (length + 1) / 2 : length;
-
-	if (window > 0 && window < keys)
-		keys = window;
-	return elements(g, n->in[0]) * keys * 2;
-}
-
-static double operations(const qat_graph *g, const qat_node *n)
-{
-	const double rows = (double)g->values[n->in[0]]->shape[0];
-
-	switch (n->op) {
-	case QAT_OP_MATMUL:
-		return 2 * elements(g, n->out[0]) * elements(g, n->in[0]) /
-		       (double)g->values[n->out[0]]->shape[0];
-	case QAT_OP_QMATMUL:		return 2 * rows * elements(g, n->in[3]);
-	case QAT_OP_ATTENTION:		return 2 * attended(g, n);
-	case QAT_OP_ATTENTION_GRAD:	return 5 * attended(g, n);
-	case QAT_OP_LINEAR_CROSS_ENTROPY:	return 2 * rows * elements(g, n->in[1]);
-	case QAT_OP_LINEAR_CROSS_ENTROPY_GRAD:	return 6 * rows * elements(g, n->in[1]);
-	default:			return 0.0;
-	}
-}
-
 /* Bytes of a value as it lies in memory, once for the claim; of a table that is looked up,
  * the rows. */
 static double value_bytes(const qat_exec *x, const qat_claim *c, int64_t node, int64_t k)
@@ -151,7 +128,8 @@ static void describe(const qat_exec *x, int64_t slot, kind *k)
 	for (int64_t i = 0; i < c->n_nodes; i++) {
 		const qat_node *n = x->graph->nodes[c->nodes[i]];
 
-		k->operations += operations(x->graph, n);
+		k->of[qat_work_kind(x->graph, n)] += qat_work_operations(x->graph, n);
+		k->operations += qat_work_operations(x->graph, n);
 		for (int64_t v = 0; v < n->n_in + n->n_out; v++)
 			k->bytes += value_bytes(x, c, i, v);
 	}
@@ -161,6 +139,58 @@ static int same(const kind *a, const kind *b)
 {
 	return a->phase == b->phase && a->step == b->step && !strcmp(a->device, b->device) &&
 	       !strcmp(a->ops, b->ops) && !strcmp(a->types, b->types);
+}
+
+/* ---- ceilings ---- */
+
+static const ceilings *find_ceilings(const qat_profile *p, const char *device)
+{
+	for (int i = 0; i < p->n_ceilings; i++)
+		if (!strcmp(p->ceilings[i].device, device))
+			return &p->ceilings[i];
+	return NULL;
+}
+
+/* Before a device's first kernel; a device that cannot say is one of which nothing is known. */
+static void measure_ceilings(qat_profile *p, const qat_device *d)
+{
+	ceilings *c = &p->ceilings[p->n_ceilings];
+
+	if (find_ceilings(p, d->name) || p->n_ceilings == DEVICES_MAX)
+		return;
+	*c = (ceilings){ .device = d->name };
+	if (d->api->ceilings && d->api->ceilings(d->handle, c->of))
+		memset(c->of, 0, sizeof c->of);
+	p->n_ceilings++;
+}
+
+static const char *const ceiling_names[QAT_CEILINGS] = {
+	[QAT_CEILING_F32] = "f32", [QAT_CEILING_BF16] = "bf16", [QAT_CEILING_I8] = "i8",
+	[QAT_CEILING_BYTES] = "bytes",
+};
+
+/* Time at the ceilings over time taken: that of products, or that of memory, whichever is more;
+ * *bound says which, NULL: nothing is known. What lies in caches may pass the ceiling of memory. */
+static double share_of(const qat_profile *p, const kind *k, const char **bound)
+{
+	const ceilings *c = find_ceilings(p, k->device);
+	double products = 0.0, bytes = 0.0;
+	int most = 0;
+
+	*bound = NULL;
+	for (int i = 0; c && i < QAT_CEILING_BYTES; i++) {
+		if (k->of[i] > 0.0 && c->of[i] <= 0.0)
+			return 0.0;
+		products += k->of[i] > 0.0 ? k->of[i] / c->of[i] : 0.0;
+		most = k->of[i] > k->of[most] ? i : most;
+	}
+	if (!c || !(k->seconds > 0.0))
+		return 0.0;
+	if (c->of[QAT_CEILING_BYTES] > 0.0)
+		bytes = k->bytes / c->of[QAT_CEILING_BYTES];
+	if (products > 0.0 || bytes > 0.0)
+		*bound = ceiling_names[products >= bytes ? most : QAT_CEILING_BYTES];
+	return (products >= bytes ? products : bytes) / k->seconds;
 }
 
 /* ---- taking time ---- */
@@ -190,6 +220,8 @@ static int64_t count(qat_profile *p, const kind *one)
 	p->kinds[i].seconds += one->seconds;
 	p->kinds[i].bytes += one->bytes;
 	p->kinds[i].operations += one->operations;
+	for (int k = 0; k < QAT_CEILING_BYTES; k++)
+		p->kinds[i].of[k] += one->of[k];
 	return i;
 }
 
@@ -234,6 +266,7 @@ static int time_claims(qat_exec *x, const qat_action *a, qat_runtime *rt)
 	const qat_lane *l = &x->lanes[a->lane];
 	int rc = wait_for(l->device);
 
+	measure_ceilings(x->device->profile, l->device);
 	for (int64_t i = 0; i < a->count && !rc && rt->bad_node == QAT_NONE; i++) {
 		const int64_t slot = x->position[l->claims[a->first + i]->at];
 		double from;
@@ -293,13 +326,20 @@ static double rate(double amount, double seconds)
 	return seconds > 0.0 ? 1e-9 * amount / seconds : 0.0;
 }
 
-static void print_row(const kind *k, double all, int ops, int types)
+static void print_row(const qat_profile *p, const kind *k, double all, int ops, int types)
 {
+	const char *bound;
+	const double share = share_of(p, k, &bound);
+
 	printf("  %5.1f %% %10.2f %8lld  %-8s  %-*s  %-*s  %-9s %7.2f", 100.0 * k->seconds / all,
 	       1e3 * k->seconds, (long long)k->calls, qat_phase_name(k->phase), ops, k->ops, types,
 	       k->types, k->device, rate(k->bytes, k->seconds));
 	if (k->operations > 0.0)
 		printf(" %8.1f", rate(k->operations, k->seconds));
+	else
+		printf(" %8s", "");
+	if (bound)
+		printf("  %4.0f %% %s", 100.0 * share, bound);
 	putchar('\n');
 }
 
@@ -316,10 +356,19 @@ static void print_step(const qat_profile *p, const kind *const *k, int64_t n)
 	}
 	printf("profile of steps[%lld] %s: %.3f s in kernels\n", (long long)k[0]->step,
 	       p->tasks[k[0]->step] ? p->tasks[k[0]->step] : "", all);
-	printf("  %7s %10s %8s  %-8s  %-*s  %-*s  %-9s %7s %8s\n", "time", "ms", "calls", "phase",
-	       ops, "ops", types, "types", "device", "GB/s", "Gop/s");
+	printf("  %7s %10s %8s  %-8s  %-*s  %-*s  %-9s %7s %8s  %s\n", "time", "ms", "calls", "phase",
+	       ops, "ops", types, "types", "device", "GB/s", "Gop/s", "of ceiling");
 	for (int64_t i = 0; i < n; i++)
-		print_row(k[i], all, ops, types);
+		print_row(p, k[i], all, ops, types);
+}
+
+static void print_ceilings(const ceilings *c)
+{
+	if (!c->of[QAT_CEILING_F32] && !c->of[QAT_CEILING_BYTES])
+		return;
+	printf("ceilings of %s: %.1f Gop/s f32, %.1f bf16, %.1f i8; %.1f GB/s\n", c->device,
+	       1e-9 * c->of[QAT_CEILING_F32], 1e-9 * c->of[QAT_CEILING_BF16],
+	       1e-9 * c->of[QAT_CEILING_I8], 1e-9 * c->of[QAT_CEILING_BYTES]);
 }
 
 static void print_all(const qat_profile *p, const kind *const *k)
@@ -329,6 +378,8 @@ static void print_all(const qat_profile *p, const kind *const *k)
 			;
 		print_step(p, k + i, n);
 	}
+	for (int i = 0; i < p->n_ceilings; i++)
+		print_ceilings(&p->ceilings[i]);
 	fflush(stdout);
 }
 
@@ -348,18 +399,47 @@ static int dump(json_t *root, const char *folder, const char *name)
 	return rc;
 }
 
+static json_t *kind_json(const qat_profile *p, const kind *k)
+{
+	const char *bound;
+	const double share = share_of(p, k, &bound);
+	json_t *out = json_pack("{s:I, s:s?, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f}", "step",
+				(json_int_t)k->step, "task", p->tasks[k->step], "phase",
+				qat_phase_name(k->phase), "ops", k->ops, "types", k->types,
+				"device", k->device, "calls", (json_int_t)k->calls, "seconds",
+				k->seconds, "bytes", k->bytes, "operations", k->operations);
+
+	if (out && bound) {
+		json_object_set_new(out, "share", json_real(share));
+		json_object_set_new(out, "bound", json_string(bound));
+	}
+	return out;
+}
+
+static json_t *ceilings_json(const qat_profile *p)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < p->n_ceilings; i++) {
+		json_t *one = json_pack("{s:s}", "device", p->ceilings[i].device);
+
+		for (int k = 0; one && k < QAT_CEILINGS; k++)
+			if (p->ceilings[i].of[k] > 0.0)
+				json_object_set_new(one, ceiling_names[k],
+						    json_real(p->ceilings[i].of[k]));
+		json_array_append_new(list, one);
+	}
+	return list;
+}
+
 static int write_kinds(const qat_profile *p, const kind *const *k, const char *folder)
 {
 	json_t *list = json_array();
 
 	for (int64_t i = 0; i < p->n_kinds; i++)
-		json_array_append_new(list, json_pack(
-			"{s:I, s:s?, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f}", "step",
-			(json_int_t)k[i]->step, "task", p->tasks[k[i]->step], "phase",
-			qat_phase_name(k[i]->phase), "ops", k[i]->ops, "types", k[i]->types,
-			"device", k[i]->device, "calls", (json_int_t)k[i]->calls, "seconds",
-			k[i]->seconds, "bytes", k[i]->bytes, "operations", k[i]->operations));
-	return dump(json_pack("{s:o}", "kernels", list), folder, "profile.json");
+		json_array_append_new(list, kind_json(p, k[i]));
+	return dump(json_pack("{s:o, s:o}", "ceilings", ceilings_json(p), "kernels", list), folder,
+		    "profile.json");
 }
 
 /* Times in microseconds; a row for each device. */

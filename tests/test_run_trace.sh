@@ -71,7 +71,8 @@ pass "$dir/p.yaml" --profile
 same 'profile, base' "$(loss base)" "$base"
 same 'profile, qat' "$(loss qat)" "$qat"
 says 'profile' '^profile of steps\[0\] train: [0-9.]* s in kernels$' stdout
-says 'profile' '^ .* forward .* qmatmul .* cpu  *[0-9.]* *[0-9.]*$' stdout
+says 'profile' '^ .* forward .* qmatmul .* cpu  *[0-9.]* *[0-9.]*  *[0-9]* % [a-z0-9]*$' stdout
+says 'profile' '^ceilings of cpu: [0-9.]* Gop/s f32, [0-9.]* bf16, [0-9.]* i8; [0-9.]* GB/s$' stdout
 says 'profile.json' '"ops":"qmatmul"' trace/profile.json
 says 'trace.json' '"name":"layers.1.mlp.down qmatmul".*"ph":"X"' trace/trace.json
 command -v python3 >/dev/null && {
@@ -80,13 +81,19 @@ command -v python3 >/dev/null && {
 	import json, sys
 	folder = sys.argv[1]
 	events = json.load(open(folder + "/trace.json"))["traceEvents"]
-	kernels = json.load(open(folder + "/profile.json"))["kernels"]
+	profile = json.load(open(folder + "/profile.json"))
+	kernels, most = profile["kernels"], profile["ceilings"][0]
 	assert all(e["dur"] >= 0 and e["ts"] >= 0 and e["ph"] == "X" for e in events) and events
 	q = [k for k in kernels if k["ops"] == "qmatmul" and k["task"] == "train"]
 	# 2 layers of q, o 64 x 64, k, v 64 x 32, gate, up, down 64 x 96; 2 x 32 tokens, 2 steps
 	weights = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96)
 	assert sum(k["operations"] for k in q) == 2 * 64 * weights * 2, q
 	assert sum(k["calls"] for k in q) == 14 * 2
+	assert most["device"] == "cpu" and all(most[k] > 0 for k in ("f32", "bf16", "bytes")), most
+	for k in q if "i8" in most else []:
+	    at = {"i8": k["operations"] / most["i8"], "bytes": k["bytes"] / most["bytes"]}
+	    assert k["bound"] == max(at, key=at.get), k
+	    assert abs(k["share"] * k["seconds"] - max(at.values())) <= 1e-6 * max(at.values()), k
 	END
 }
 finish

@@ -173,13 +173,28 @@ static int cpu_caps(void *device, qat_caps *out)
 	return QAT_OK;
 }
 
+/* Where no instruction multiplies bf16, its products are those of f32. */
+static int cpu_ceilings(void *device, double *out)
+{
+	enum { RUNS = 4 };
+	const qat_cpu *cpu = device;
+
+	qat_cpu_use_threads(cpu);
+	for (int i = 0; i < QAT_CEILING_BYTES; i++)
+		out[i] = qat_ceiling_rate(&cpu->kernels->ceiling->of[i], RUNS);
+	if (!out[QAT_CEILING_BF16])
+		out[QAT_CEILING_BF16] = out[QAT_CEILING_F32];
+	out[QAT_CEILING_BYTES] = qat_ceiling_bytes(RUNS);
+	return QAT_OK;
+}
+
 static const qat_backend vtable = {
 	.size = sizeof vtable, .count = count, .open = cpu_open, .close = cpu_close,
 	.caps = cpu_caps, .alloc = qat_cpu_alloc, .import = qat_cpu_import,
 	.free = qat_cpu_free, .write = qat_cpu_write, .read = qat_cpu_read, .map = qat_cpu_map,
 	.supports = qat_cpu_supports, .claim = qat_cpu_claim, .compile = qat_cpu_compile,
 	.run = qat_cpu_run, .run_one = qat_cpu_run_one, .run_range = qat_cpu_run_range,
-	.release = qat_cpu_release, .sync = qat_cpu_sync,
+	.release = qat_cpu_release, .sync = qat_cpu_sync, .ceilings = cpu_ceilings,
 };
 
 static const qat_interface cpu = {

@@ -29,6 +29,13 @@ int qat_dense_makes_bf16(const qat_dense *d);
 /* y = op(a) op(b) + bias + addend, see qat_gemm_args. Memory that it needs stays with d. */
 int qat_dense_matmul(qat_dense *d, const qat_gemm_args *g);
 
+/* ---- ceiling.c: what the machine does at most, with all OpenMP threads ---- */
+
+/* Operations a second, the best of `runs` short runs; 0 where there is no instruction. */
+double qat_ceiling_rate(const qat_ceiling *c, int runs);
+/* Bytes read and written a second by copies that no cache holds; 0: out of memory. */
+double qat_ceiling_bytes(int runs);
+
 /* ---- quantized product ---- */
 
 /* QAT_ENOTSUP where no way exists (group sizes that do not nest), with a message. The

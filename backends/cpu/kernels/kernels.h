@@ -13,6 +13,7 @@
 #ifndef QAT_CPU_KERNELS_H
 #define QAT_CPU_KERNELS_H
 
+#include <qatrun/backend.h>
 #include <qatrun/graph.h>
 
 /* A float array to read or write: F32 or BF16 (rne on the way out). */
@@ -288,6 +289,16 @@ typedef struct qat_row_kernels {
 			    void *workspace);
 } qat_row_kernels;
 
+/* ---- what the processor does at most ---- */
+typedef struct qat_ceiling {
+	const char *instruction;	/* NULL: there is none for this kind */
+	double (*batch)(void);		/* operations that were done, from registers; or NULL */
+} qat_ceiling;
+
+typedef struct qat_ceiling_kernels {
+	qat_ceiling of[QAT_CEILING_BYTES];	/* by QAT_CEILING_* of products */
+} qat_ceiling_kernels;
+
 typedef struct qat_kernels {
 	const char *name;		/* "baseline", "avx2", "avx512", "amx" */
 	const qat_gemm_kernels *gemm;
@@ -300,6 +311,7 @@ typedef struct qat_kernels {
 	const qat_gemm_kernels *gemm_bf16;	/* of bf16 operands; run NULL: none */
 	const qat_grad_kernels *grad;
 	const qat_moment_kernels *moment;
+	const qat_ceiling_kernels *ceiling;
 } qat_kernels;
 
 /* The best that this machine runs, or what QATRUN_CPU_ISA names if it runs here; NULL

@@ -15,6 +15,7 @@ extern const qat_norm_kernels QAT_NAME(qat_norm);
 extern const qat_row_kernels QAT_NAME(qat_row);
 extern const qat_grad_kernels QAT_NAME(qat_grad);
 extern const qat_moment_kernels QAT_NAME(qat_moment);
+extern const qat_ceiling_kernels QAT_NAME(qat_ceiling);
 
 extern const qat_kernels QAT_NAME(qat_kernels);
 const qat_kernels QAT_NAME(qat_kernels) = {
@@ -29,4 +30,5 @@ const qat_kernels QAT_NAME(qat_kernels) = {
 	.gemm_bf16 = &QAT_NAME(qat_gemm_bf16),
 	.grad = &QAT_NAME(qat_grad),
 	.moment = &QAT_NAME(qat_moment),
+	.ceiling = &QAT_NAME(qat_ceiling),
 };

@@ -91,6 +91,16 @@ typedef struct qat_runtime {
 					 * ATTENTION with a cache count from; else 0 */
 } qat_runtime;
 
+/* What a device does at most in a second: operations in products of operands of a type, two
+ * for a multiplication and its addition; bytes of memory, read and written. */
+enum {
+	QAT_CEILING_F32 = 0,
+	QAT_CEILING_BF16 = 1,
+	QAT_CEILING_I8 = 2,
+	QAT_CEILING_BYTES = 3,
+	QAT_CEILINGS = 4
+};
+
 typedef struct qat_backend {
 	uint32_t size, reserved;
 
@@ -134,6 +144,9 @@ typedef struct qat_backend {
 	 * where another device has its turn. NULL: run_one for each. */
 	int (*run_range)(void *device, void *exe, qat_runtime *rt, int64_t first,
 			 int64_t count);
+	/* Measures out[QAT_CEILINGS], 0 where it is not known; for profiles, and may take some
+	 * tenths of a second. NULL: nothing is known. */
+	int (*ceilings)(void *device, double *out);
 } qat_backend;
 
 #endif
