@@ -13,7 +13,7 @@ V x C in the head,
     training    6 P + 6 V C operations (forward, and twice as many backward)
     evaluation  2 P + 2 V C
 of which W8A8 and int4 do the blocks' 2 P of the forward pass in int8, w8a8-int8 the 4 P of
-the backward pass too, and the rest in bf16. Products of attention are not counted.
+the backward pass too, and the rest in bf16 (int4w, with codes for weights alone, all of it). Products of attention are not counted.
 """
 import argparse
 import collections
@@ -28,13 +28,13 @@ from pathlib import Path
 import kit
 from kit import CASES, megabytes, spread, table
 
-RUNS = ["train f32", "train bf16", "train w8a8", "train w8a8-int8", "train int4",
-        "evaluate f32", "evaluate bf16", "evaluate w8a8", "evaluate int4"]
+RUNS = ["train f32", "train bf16", "train w8a8", "train w8a8-int8", "train int4", "train int4w",
+        "evaluate f32", "evaluate bf16", "evaluate w8a8", "evaluate int4", "evaluate int4w"]
 
 # kind of peer: {our case: precision, torchao's scheme}. The first two hold QAT against
 # training in full precision.
 PLAIN = {name: (case.precision, "none") for name, case in CASES.items()}
-SCHEMES = {"w8a8": "w8a8", "w8a8-int8": "w8a8", "int4": "8da4w"}
+SCHEMES = {"w8a8": "w8a8", "w8a8-int8": "w8a8", "int4": "8da4w", "int4w": "4w"}
 QAT = {name: ("bf16", scheme) for name, scheme in SCHEMES.items()}
 PEERS = {"eager": PLAIN, "compiled": PLAIN, "qat": QAT, "qat-compiled": QAT,
          "qat-f32": {name: ("f32", scheme) for name, scheme in SCHEMES.items()}}

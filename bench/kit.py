@@ -13,14 +13,17 @@ from pathlib import Path
 SKIPPED = 77
 
 # Types of the blocks' products, forward and backward; all else takes the precision.
-Case = collections.namedtuple("Case", "precision weight forward backward")
+Case = collections.namedtuple("Case", "precision weight input forward backward")
 CHANNELS = "{quantizer: int8, granularity: channel}"
+GROUPS = "{quantizer: int4, group_size: 32}"
+TOKENS = "{quantizer: int8, granularity: token}"
 CASES = {
-    "f32": Case("f32", None, "f32", "f32"),
-    "bf16": Case("bf16", None, "bf16", "bf16"),
-    "w8a8": Case("bf16", CHANNELS, "int8", "bf16"),
-    "w8a8-int8": Case("bf16", CHANNELS, "int8", "int8"),
-    "int4": Case("bf16", "{quantizer: int4, group_size: 32}", "int8", "bf16"),
+    "f32": Case("f32", None, None, "f32", "f32"),
+    "bf16": Case("bf16", None, None, "bf16", "bf16"),
+    "w8a8": Case("bf16", CHANNELS, TOKENS, "int8", "bf16"),
+    "w8a8-int8": Case("bf16", CHANNELS, TOKENS, "int8", "int8"),
+    "int4": Case("bf16", GROUPS, TOKENS, "int8", "bf16"),
+    "int4w": Case("bf16", GROUPS, None, "bf16", "bf16"),
 }
 
 # of a pipeline, in YAML; path for a peer; weights in the blocks' linears and in the head
@@ -35,12 +38,10 @@ data:
   {mode}: {{dataset: text, files: ["{data}/wikitext-2/{file}"], length: {length}, limit: {limit}}}
 """
 FILES = {"train": "valid.txt", "evaluate": "test.txt"}
-SCHEMES = """schemes:
-  w: {weight}
-  a: {{quantizer: int8, granularity: token}}
+SCHEMES = """schemes: {{{schemes}}}
 sites:
   deploy:
-    - {{match: "layers.*.{{attn,mlp}}", weight: w, input: a}}
+    - {{match: "layers.*.{{attn,mlp}}", {sites}}}
 """
 TRAIN = """  - {{task: train, from: base, {options}as: out, data: train, steps: {steps},
      batch: {batch}, optimizer: {{name: adamw, lr: 2e-5, weight_decay: 0.0}},
@@ -192,6 +193,14 @@ def say_progress(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def schemes(case):
+    given = {"weight": case.weight, "input": case.input}
+    given = {port: scheme for port, scheme in given.items() if scheme}
+    return SCHEMES.format(
+        schemes=", ".join(f"{port[0]}: {scheme}" for port, scheme in given.items()),
+        sites=", ".join(f"{port}: {port[0]}" for port in given))
+
+
 def train_options(case):
     """Of the train step, beyond those that all cases share."""
     given = ["sites: deploy, "] * bool(case.weight) + ["gradient_bits: 8, "] * (
@@ -208,7 +217,7 @@ def pipeline(o, model, name):
                            precision=case.precision, threads=o.threads, length=o.length,
                            limit=o.batch * (1 if mode == "train" else o.batches))
     if case.weight:
-        text += SCHEMES.format(weight=case.weight)
+        text += schemes(case)
     text += "steps:\n"
     if mode == "train":
         return text + TRAIN.format(options=train_options(case), steps=o.steps, batch=o.batch)

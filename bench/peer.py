@@ -1,7 +1,7 @@
 """The peer of bench.py: PyTorch trains or evaluates a model through transformers.
 
     python peer.py --model model.gguf|folder --text file --mode train --precision bf16
-                   [--scheme w8a8|8da4w: torchao's QAT] [--compile: by torch.compile]
+                   [--scheme w8a8|8da4w|4w: torchao's QAT] [--compile: by torch.compile]
                    [--bytes: bytes of the text are its tokens]
 
 Prints one line of JSON: tokens_per_second of all steps but the first (compiled: the first
@@ -27,7 +27,7 @@ def arguments():
     p.add_argument("--text", required=True, type=Path)
     p.add_argument("--mode", choices=["train", "evaluate"], required=True)
     p.add_argument("--precision", choices=["f32", "bf16"], required=True)
-    p.add_argument("--scheme", choices=["none", "w8a8", "8da4w"], default="none")
+    p.add_argument("--scheme", choices=["none", "w8a8", "8da4w", "4w"], default="none")
     p.add_argument("--compile", action="store_true")
     p.add_argument("--bytes", action="store_true")
     p.add_argument("--steps", type=int, default=5, help="the first is not timed")
@@ -62,15 +62,17 @@ def linears_of(model):
 
 def prepare_qat(model, scheme):
     """Fake quantization of the blocks' linears: int8 weights per channel, or int4 in groups of
-    32, with int8 tokens (asymmetric: torchao has no other). The version of torchao."""
+    32, with int8 tokens (asymmetric: torchao has no other) or, 4w, float ones. The version
+    of torchao."""
     import torchao
     from torchao.quantization import quantize_
     from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
     linears_of(model)
     weight = {"w8a8": {"dtype": torch.int8, "granularity": "per_channel"},
-              "8da4w": {"dtype": torch.int4, "group_size": 32}}[scheme]
+              "8da4w": {"dtype": torch.int4, "group_size": 32},
+              "4w": {"dtype": torch.int4, "group_size": 32}}[scheme]
     tokens = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)
-    config = QATConfig(activation_config=tokens, step="prepare",
+    config = QATConfig(activation_config=None if scheme == "4w" else tokens, step="prepare",
                        weight_config=IntxFakeQuantizeConfig(**weight))
     quantize_(model, config, lambda module, name: isinstance(module, torch.nn.Linear)
               and "lm_head" not in name)
