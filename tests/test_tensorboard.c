@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "../plugins/trackers/tensorboard.c"
 
@@ -232,6 +233,38 @@ START_TEST(resumed)
 }
 END_TEST
 
+/* Readers take files by name: a later one sorts last, whatever the clock says. */
+START_TEST(later_sorts_last)
+{
+	const qat_track p = { .size = sizeof p, .state = "qat", .tag = "a", .step = 1 };
+	char path[200], older[300];
+	const struct dirent *e;
+	int newer = 0;
+	void *t;
+	FILE *f;
+	DIR *d;
+
+	t = opened(0);
+	snprintf(path, sizeof path, "%s/qat", folder);
+	mkdir(folder, 0777);		/* may be there */
+	ck_assert_int_eq(mkdir(path, 0777), 0);
+	snprintf(older, sizeof older, "%s/events.out.tfevents.%010lld.zzz.9.0", path,
+		 (long long)time(NULL) + 100);
+	f = fopen(older, "w");
+	ck_assert_ptr_nonnull(f);
+	fclose(f);
+	ck_assert_int_eq(vtable.scalar(t, &p), QAT_OK);
+	ck_assert_int_eq(vtable.close(t), QAT_OK);
+	d = opendir(path);
+	ck_assert_ptr_nonnull(d);
+	while ((e = readdir(d)))
+		newer += e->d_name[0] != '.' && strcmp(e->d_name, strrchr(older, '/') + 1) > 0;
+	closedir(d);
+	ck_assert_int_eq(newer, 1);
+	remove_all();
+}
+END_TEST
+
 /* ---- failures ---- */
 
 START_TEST(full_disk)
@@ -283,6 +316,7 @@ int main(void)
 	tcase_add_test(t, scalar_event);
 	tcase_add_test(t, records);
 	tcase_add_test(t, resumed);
+	tcase_add_test(t, later_sorts_last);
 	tcase_add_test(t, full_disk);
 	tcase_add_test(t, in_the_way);
 	suite_add_tcase(suite, t);

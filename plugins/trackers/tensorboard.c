@@ -7,6 +7,7 @@
  * Event in the wire format of protocol buffers (tensorflow/core/util/event.proto), of which
  * a dozen fields are enough.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -281,15 +282,46 @@ static int writer_free(writer *w)
 	return rc;
 }
 
-/* A new file, whatever is there: one more number where the name is taken. */
+/* More have other than ten digits, and are in no order with the rest. */
+static const long long seconds_max = 9999999999;
+
+/* The latest <seconds> of the event files in a folder, 0 where there are none. */
+static long long last_seconds(const char *folder)
+{
+	static const char stem[] = "events.out.tfevents.";
+	DIR *d = opendir(folder);
+	const struct dirent *e;
+	long long last = 0;
+
+	while (d && (e = readdir(d))) {
+		long long at;
+
+		if (strncmp(e->d_name, stem, sizeof stem - 1))
+			continue;
+		at = strtoll(e->d_name + sizeof stem - 1, NULL, 10);
+		if (at > last && at < seconds_max)
+			last = at;
+	}
+	if (d)
+		closedir(d);
+	return last;
+}
+
+/* A new file, whatever is there: one more number where the name is taken. Readers go by names,
+ * so it is later than all that are there, also in the same second, where numbers of processes
+ * would decide. */
 static int open_file(writer *w, const char *folder)
 {
+	const long long last = last_seconds(folder);
+	long long seconds = (long long)time(NULL);
 	char host[64] = "host";
 
+	if (seconds <= last)
+		seconds = last + 1;
 	gethostname(host, sizeof host - 1);
 	for (int i = 0; i < 1000; i++) {
 		if (asprintf(&w->path, "%s/events.out.tfevents.%010lld.%s.%ld.%d", folder,
-			     (long long)time(NULL), host, (long)getpid(), i) < 0) {
+			     seconds, host, (long)getpid(), i) < 0) {
 			w->path = NULL;
 			return qat_fail(QAT_ENOMEM, "%s: out of memory", folder);
 		}
