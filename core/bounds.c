@@ -48,6 +48,14 @@ int qat_op_exact(uint32_t op, const qat_scheme *const schemes[2])
 	}
 }
 
+int qat_node_exact(const qat_node *n)
+{
+	const qat_scheme *schemes[2] = { n->schemes[0] ? n->schemes[0]->schemes[0] : NULL,
+					 n->schemes[1] ? n->schemes[1]->schemes[0] : NULL };
+
+	return qat_op_exact(n->op, schemes);
+}
+
 /* A neighbour in the type of the output. */
 static double ulp(uint32_t dtype, double y)
 {

@@ -31,6 +31,8 @@ typedef struct qat_numbers {
 
 /* 1 where the op gives the reference's bits. */
 int qat_op_exact(uint32_t op, const qat_scheme *const schemes[2]);
+/* Of a node with the first of each of its schemes. */
+int qat_node_exact(const qat_node *n);
 
 /* How far element i of output `which` may be from the reference. */
 double qat_op_bound(const qat_numbers *x, int which, int64_t i);

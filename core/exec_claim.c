@@ -220,14 +220,6 @@ static uint8_t *shared_values(const qat_exec *x)
 	return lanes;
 }
 
-static int is_exact(const qat_node *n)
-{
-	const qat_scheme *schemes[2] = { n->schemes[0] ? n->schemes[0]->schemes[0] : NULL,
-					 n->schemes[1] ? n->schemes[1]->schemes[0] : NULL };
-
-	return qat_op_exact(n->op, schemes);
-}
-
 /* What a trace cannot know otherwise: an exact node is held to the bits that follow from what
  * it read, and only another exact node's output is known without being read. */
 static void keep_for_trace(const qat_exec *x, uint8_t *keep)
@@ -235,11 +227,11 @@ static void keep_for_trace(const qat_exec *x, uint8_t *keep)
 	for (int64_t i = 0; i < x->graph->n_nodes; i++) {
 		const qat_node *n = x->graph->nodes[i];
 
-		for (int64_t k = 0; k < n->n_in && is_exact(n); k++) {
+		for (int64_t k = 0; k < n->n_in && qat_node_exact(n); k++) {
 			const int64_t v = n->in[k];
 			const int64_t from = v == QAT_NONE ? QAT_NONE : x->graph->values[v]->node;
 
-			if (from != QAT_NONE && !is_exact(x->graph->nodes[from]))
+			if (from != QAT_NONE && !qat_node_exact(x->graph->nodes[from]))
 				keep[v] = 1;
 		}
 	}

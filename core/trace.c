@@ -355,9 +355,7 @@ static int differs(const qat_trace *t, const qat_exec *x, const qat_lane *l, con
 static int judge_node(qat_trace *t, qat_exec *x, const qat_lane *l, const qat_node *n,
 		      const held *h, void **want)
 {
-	const qat_scheme *schemes[2] = { n->schemes[0] ? n->schemes[0]->schemes[0] : NULL,
-					 n->schemes[1] ? n->schemes[1]->schemes[0] : NULL };
-	verdict d = { .exact = qat_op_exact(n->op, schemes) };
+	verdict d = { .exact = qat_node_exact(n) };
 	qat_numbers numbers = { .c = NULL };
 	qat_judged judged;
 	int seen = 0, rc = QAT_OK;
