@@ -13,7 +13,8 @@ V x C in the head,
     training    6 P + 6 V C operations (forward, and twice as many backward)
     evaluation  2 P + 2 V C
 of which W8A8 and int4 do the blocks' 2 P of the forward pass in int8, w8a8-int8 the 4 P of
-the backward pass too, and the rest in bf16 (int4w, with codes for weights alone, all of it). Products of attention are not counted.
+the backward pass too, and the rest in bf16; int4w, with codes for weights alone, does all in
+bf16. Products of attention are not counted.
 """
 import argparse
 import collections

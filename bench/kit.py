@@ -12,7 +12,8 @@ from pathlib import Path
 
 SKIPPED = 77
 
-# Types of the blocks' products, forward and backward; all else takes the precision.
+# Schemes of the blocks' weights and inputs, None: floats; types of their products, forward and
+# backward. All else takes the precision.
 Case = collections.namedtuple("Case", "precision weight input forward backward")
 CHANNELS = "{quantizer: int8, granularity: channel}"
 GROUPS = "{quantizer: int4, group_size: 32}"
@@ -194,6 +195,7 @@ def say_progress(text):
 
 
 def schemes(case):
+    """Of a pipeline: the schemes of a case, w and i, and the sites that have them."""
     given = {"weight": case.weight, "input": case.input}
     given = {port: scheme for port, scheme in given.items() if scheme}
     return SCHEMES.format(

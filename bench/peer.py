@@ -68,9 +68,9 @@ def prepare_qat(model, scheme):
     from torchao.quantization import quantize_
     from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
     linears_of(model)
-    weight = {"w8a8": {"dtype": torch.int8, "granularity": "per_channel"},
-              "8da4w": {"dtype": torch.int4, "group_size": 32},
-              "4w": {"dtype": torch.int4, "group_size": 32}}[scheme]
+    channels = {"dtype": torch.int8, "granularity": "per_channel"}
+    groups = {"dtype": torch.int4, "group_size": 32}
+    weight = channels if scheme == "w8a8" else groups
     tokens = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)
     config = QATConfig(activation_config=None if scheme == "4w" else tokens, step="prepare",
                        weight_config=IntxFakeQuantizeConfig(**weight))
