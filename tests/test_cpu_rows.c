@@ -171,7 +171,7 @@ START_TEST(same_as_apart)
 }
 END_TEST
 
-/* Scales that rows share, or that are given, are not made row by row. */
+/* Scales that rows share, or that follow from a part of a row, are not made row by row. */
 START_TEST(not_by_rows)
 {
 	qat_scheme s[] = { schemes[0], schemes[0], schemes[0] };
