@@ -154,53 +154,111 @@ START_TEST(rows_do_not_see_each_other)
 }
 END_TEST
 
-/* Operands that are rounded or decoded on the way: the bits of those made before. */
-static void made_operands(const qat_kernels *kn)
-{
-	enum { M = 37, K = 160, N = 70 };
-	static const qat_scheme scheme = { .size = sizeof scheme, .grid = QAT_GRID_UNIFORM, .bits = 8,
-		.qmin = -127, .qmax = 127, .block_rows = 1, .block_cols = 32 };
-	float *a = random_floats(M * K, 1.0f), *scale = random_floats(N * K / 32, 0.1f);
-	int8_t codes[N * K];
-	uint16_t b[N * K];
-	qat_dequantize_args d = { .scheme = &scheme, .rows = N, .cols = K, .codes = codes,
-				  .scale = scale, .y = qat_dst_of(b, QAT_BF16) };
-	qat_gemm_args g = { .m = M, .n = N, .k = K, .a = qat_src_of(a, QAT_F32), .lda = K,
-			    .b = qat_src_of(NULL, QAT_BF16), .ldb = K, .trans_b = 1, .bf16 = 1,
-			    .codes_b = &d, .ldy = N };
-	float y[2][M * K], *rounded = random_floats(M * K, 1.0f);
-	void *work, *typed;
+/* Operands that are rounded or decoded on the way: the bits of those made before. One row in
+ * nine of the right ones is odd. */
+enum { MADE_M = 37, MADE_K = 160, MADE_N = 70, MADE = MADE_N * MADE_K };
 
-	memcpy(rounded, a, M * K * sizeof *a);
-	typed = as_type(rounded, QAT_BF16, M * K);
-	for (int i = 0; i < N * K; i++)
+/* y of g with operands as they are given, and with those that were made: the same bits. */
+static void made_products(const qat_kernels *kn, const qat_gemm_args *g,
+			  const qat_gemm_args *before, const char *what)
+{
+	static float y[2][MADE_M * MADE_K];
+
+	for (int i = 0; i < 2; i++) {
+		qat_gemm_args one = i ? *before : *g;
+		void *work = guarded(kn->gemm_bf16->workspace(&one));
+
+		memset(y[i], 0, sizeof y[i]);
+		one.y = qat_dst_of(y[i], QAT_F32);
+		kn->gemm_bf16->run(&one, work);
+		free(work);
+	}
+	MUST(!memcmp(y[0], y[1], sizeof y[0]), "%s: %s", kn->name, what);
+}
+
+/* turned: rows of the right operand are those of k. */
+static qat_gemm_args made_args(int turned)
+{
+	return (qat_gemm_args){
+		.m = turned ? 17 : MADE_M, .n = turned ? MADE_K : MADE_N,
+		.k = turned ? MADE_N : MADE_K, .lda = turned ? MADE_N : MADE_K, .ldb = MADE_K,
+		.trans_b = !turned, .ldy = turned ? MADE_K : MADE_N, .bf16 = 1,
+	};
+}
+
+static void made_codes(const qat_kernels *kn, int64_t block)
+{
+	const qat_scheme scheme = { .size = sizeof scheme, .grid = QAT_GRID_UNIFORM, .bits = 8,
+		.qmin = -127, .qmax = 127, .block_rows = 1, .block_cols = block };
+	float *a = random_floats(MADE_M * MADE_K, 1.0f);
+	float *rounded = random_floats(MADE_M * MADE_K, 1.0f), *scale = random_floats(MADE, 0.1f);
+	static int8_t codes[MADE];
+	static uint16_t b[MADE];
+	const qat_dequantize_args d = { .scheme = &scheme, .rows = MADE_N, .cols = MADE_K,
+		.codes = codes, .scale = scale, .y = qat_dst_of(b, QAT_BF16) };
+	void *typed;
+
+	memcpy(rounded, a, MADE_M * MADE_K * sizeof *a);
+	typed = as_type(rounded, QAT_BF16, MADE_M * MADE_K);
+	for (int i = 0; i < MADE; i++)
 		codes[i] = (int8_t)(random_word() % 255 - 127);
+	for (int i = 4; i < MADE / MADE_K; i += 9)
+		scale[block ? i * (MADE_K / block) : i] = i % 2 ? 1e-39f : 1e38f;
 	kn->quantize->dequantize(&d);
-	for (int turned = 0; turned < 2 && kn->gemm_bf16->run; turned++) {
-		/* turned: the rows of codes are those of k */
-		g.trans_b = !turned;
-		g.n = g.ldy = turned ? K : N;
-		g.k = turned ? N : K;
-		g.lda = g.k;
+	for (int turned = 0; turned < 2; turned++) {
+		qat_gemm_args g = made_args(turned), before = g;
+
 		g.a = qat_src_of(a, QAT_F32);
-		g.b.data = NULL;
+		g.b = qat_src_of(NULL, QAT_BF16);
 		g.codes_b = &d;
-		g.m = 17;
-		for (int i = 0; i < 2; i++) {
-			g.y = qat_dst_of(y[i], QAT_F32);
-			work = guarded(kn->gemm_bf16->workspace(&g));
-			kn->gemm_bf16->run(&g, work);
-			free(work);
-			g.a = qat_src_of(typed, QAT_BF16);
-			g.b.data = b;
-			g.codes_b = NULL;
-		}
-		MUST(!memcmp(y[0], y[1], (size_t)(g.m * g.n) * 4), "%s: operands made", kn->name);
+		before.a = qat_src_of(typed, QAT_BF16);
+		before.b = qat_src_of(b, QAT_BF16);
+		made_products(kn, &g, &before, "operands of codes");
 	}
 	free(a);
 	free(scale);
 	free(rounded);
 	free(typed);
+}
+
+static void made_floats(const qat_kernels *kn)
+{
+	float *a = random_floats(MADE_M * MADE_K, 1.0f), *b = random_floats(MADE, 1.0f);
+	float *other = random_floats(MADE, 1.0f);
+	void *left = as_type(a, QAT_BF16, MADE_M * MADE_K), *right;
+
+	for (int i = 0; i < MADE; i += 9)
+		b[i] = i % 5 ? (float)i * 1e-41f : i % 2 ? 0x1.01p-130f : -1e38f;
+	for (int i = 1; i < MADE; i += 9)
+		b[i] = i % 2 ? 0x1.01p0f : -0x1.03p3f;		/* halfway between two of bf16 */
+	b[MADE_K + 2] = qat_f32_from_bits(0x7fffffff);
+	b[5 * MADE_K + 7] = qat_f32_from_bits(0xff800001);
+	memcpy(other, b, MADE * sizeof *b);
+	right = as_type(other, QAT_BF16, MADE);
+	for (int turned = 0; turned < 2; turned++) {
+		qat_gemm_args g = made_args(turned), before = g;
+
+		g.a = before.a = qat_src_of(left, QAT_BF16);
+		g.b = qat_src_of(b, QAT_F32);
+		before.b = qat_src_of(right, QAT_BF16);
+		made_products(kn, &g, &before, "operands of floats");
+	}
+	free(a);
+	free(b);
+	free(other);
+	free(left);
+	free(right);
+}
+
+static void made_operands(const qat_kernels *kn)
+{
+	static const int64_t blocks[] = { 0, 16, 32, 8, 40, MADE_K };
+
+	if (!kn->gemm_bf16->run)
+		return;
+	for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+		made_codes(kn, blocks[i]);
+	made_floats(kn);
 }
 
 START_TEST(operands_made_on_the_way)

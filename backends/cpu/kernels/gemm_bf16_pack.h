@@ -15,7 +15,7 @@ enum { MR = 8, NV = 3, NR = NV * LANES, PAIR = 4 };
 enum { ACROSS = 32 * NR, DOWN = 128, PIECE = 512, PACK_PAIRS = 16 };
 enum { PACKED_MAX = 8 << 20, DEPTH_MIN = 1536 };	/* bytes of an operand; of k */
 enum { STREAM_MIN = 1 << 17 };		/* elements */
-enum { CHUNK = 384 };			/* pairs whose left panel stays in the first cache */
+enum { CHUNK = 768 };			/* pairs whose left panel stays in the first cache */
 
 typedef struct product {
 	const qat_gemm_args *g;
@@ -162,6 +162,105 @@ static void weave_rows(char *out, const side *s, int64_t r, int64_t last, int64_
 	spread_rows(out + whole / MR * panel, s, r, last, c + whole, n - whole, MR, panel);
 }
 
+/* ---- pairs of f32 and of codes, made in registers ---- */
+
+/* bf16_of 16 numbers, in the upper halves; what is below is garbage. */
+QAT_INLINE __m512i upper_bf16(__m512 v)
+{
+	const __m512i u = _mm512_castps_si512(v);
+	const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+	const __m512i near = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+
+	return _mm512_mask_or_epi32(near, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), u,
+				    _mm512_set1_epi32(0x400000));
+}
+
+QAT_INLINE __m512i pair_of(__m512 x, __m512 y)
+{
+	const __m512i lo = _mm512_srli_epi32(upper_bf16(x), 16);
+
+	return _mm512_ternarylogic_epi32(_mm512_set1_epi32(0xffff), lo, upper_bf16(y), 0xca);
+}
+
+/* 16 codes times their scale. */
+QAT_INLINE __m512 steps_of(const int8_t *codes, float scale)
+{
+	const __m128i k = _mm_loadu_si128((const __m128i *)(const void *)codes);
+
+	return _mm512_mul_ps(_mm512_set1_ps(scale), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(k)));
+}
+
+/* Whether codes are integers without zero points whose scale is one for a row, or for vectors
+ * of it that a shift finds: *shift, 63 for rows. */
+static int is_plain(const side *s, int64_t c, int *shift)
+{
+	const qat_dequantize_args *d = s->codes;
+	const int64_t block = d ? d->scheme->block_cols : 0;
+
+	*shift = block ? __builtin_ctzll((uint64_t)block) : 63;
+	return d && d->scheme->grid == QAT_GRID_UNIFORM && !d->zero &&
+	       d->scheme->zero != QAT_ZERO_FLOAT && d->scheme->block_rows == 1 &&
+	       c % LANES == 0 && (!block || (block == INT64_C(1) << *shift && block >= LANES));
+}
+
+/* Rows r and r + 1 of the operand, n columns from c on, into panels of NR. */
+QAT_INLINE void pair_codes(char *out, const side *s, int64_t r, int64_t c, int64_t n,
+			   int64_t panel, int shift)
+{
+	const qat_dequantize_args *d = s->codes;
+	const int64_t groups = shift == 63 ? 1 : d->cols >> shift;
+	const int8_t *x = (const int8_t *)d->codes + r * d->cols, *y = x + d->cols;
+	const float *a = d->scale + r * groups, *b = a + groups;
+
+	for (int64_t j = c; j < c + n; j += NR, out += panel)
+#pragma GCC unroll 3
+		for (int64_t k = 0; k < NR; k += LANES) {
+			const int64_t g = shift == 63 ? 0 : (j + k) >> shift;
+
+			_mm512_storeu_si512(out + k * PAIR, pair_of(steps_of(x + j + k, a[g]),
+								    steps_of(y + j + k, b[g])));
+		}
+}
+
+QAT_INLINE void pair_floats(char *out, const side *s, int64_t r, int64_t c, int64_t n,
+			    int64_t panel)
+{
+	const float *x = (const float *)s->x.data + r * s->ld, *y = x + s->ld;
+
+	for (int64_t j = c; j < c + n; j += NR, out += panel)
+#pragma GCC unroll 3
+		for (int64_t k = 0; k < NR; k += LANES)
+			_mm512_storeu_si512(out + k * PAIR, pair_of(_mm512_loadu_ps(x + j + k),
+								    _mm512_loadu_ps(y + j + k)));
+}
+
+/* Rows r .. last, an even number of them. */
+static void pair_panels(char *out, const side *s, int64_t r, int64_t last, int64_t c, int64_t n,
+			int64_t panel, int plain, int shift)
+{
+	for (; r < last; r += 2, out += NR * PAIR)
+		if (plain && shift == 63)
+			pair_codes(out, s, r, c, n, panel, 63);
+		else if (plain)
+			pair_codes(out, s, r, c, n, panel, shift);
+		else
+			pair_floats(out, s, r, c, n, panel);
+}
+
+/* As spread_rows for panels of NR columns. */
+static void spread_right(char *out, const side *s, int64_t r, int64_t last, int64_t c, int64_t n,
+			 int64_t panel)
+{
+	int shift;
+	const int plain = is_plain(s, c, &shift), f32 = !s->codes && s->x.dtype == QAT_F32;
+	const int64_t whole = (plain || f32) && (last - r) % 2 ? n / NR * NR : 0;
+
+	if (whole)
+		pair_panels(out, s, r, last, c, whole, panel, plain, shift);
+	if (whole < n)
+		spread_rows(out + whole / NR * panel, s, r, last, c + whole, n - whole, NR, panel);
+}
+
 /* Part t of an operand whose rows are of k: PACK_PAIRS pairs of rows, for panels of `width`. */
 QAT_INLINE void spread_part(const product *w, char *out, const side *s, int64_t t, int64_t c,
 			    int64_t n, int64_t width)
@@ -173,7 +272,7 @@ QAT_INLINE void spread_part(const product *w, char *out, const side *s, int64_t 
 	if (width == MR)
 		weave_rows(out + first * width * PAIR, s, r, last, c, n, panel);
 	else
-		spread_rows(out + first * width * PAIR, s, r, last, c, n, width, panel);
+		spread_right(out + first * width * PAIR, s, r, last, c, n, panel);
 }
 
 /* 16 columns of a panel, from as many rows of the operand of which `have` exist: n elements
