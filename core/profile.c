@@ -2,7 +2,8 @@
  *
  * A kernel's bytes are those of the values that it reads and writes, each once: what it
  * must move at least. Its operations are those of products, two for a multiplication and
- * its addition; all else has none.
+ * its addition; all else has none. Rates and shares leave out the first run of a phase where
+ * there are others: it touches memory for the first time.
  */
 #include "profile.h"
 
@@ -19,14 +20,18 @@
 
 enum { RUNS_TRACED = 2, EVENTS_MAX = 20000, STEPS_MAX = 1000, DEVICES_MAX = 8 };
 
+typedef struct work {
+	double seconds, bytes, operations;
+	double of[QAT_CEILING_BYTES];	/* operations, by QAT_CEILING_* */
+} work;
+
 typedef struct kind {
 	char ops[120], types[80];
 	uint32_t phase;
 	int64_t step;			/* of the pipeline */
 	const char *device;
 	int64_t calls;
-	double seconds, bytes, operations;
-	double of[QAT_CEILING_BYTES];	/* operations, by QAT_CEILING_* */
+	work all, later;		/* later: without the first run of a session's phase */
 } kind;
 
 /* What a device does at most in a second, 0 where not known. */
@@ -114,6 +119,8 @@ static double value_bytes(const qat_exec *x, const qat_claim *c, int64_t node, i
 	}
 	if (n->op == QAT_OP_EMBEDDING && k == 0)
 		return (double)qat_value_bytes(x->graph->values[n->out[0]]);
+	if (n->op == QAT_OP_EMBEDDING_GRAD && k >= 2 && n->in[2] != QAT_NONE)
+		return 4.0 * (double)qat_value_elements(x->graph->values[n->in[1]]);
 	return (double)x->bytes[v];
 }
 
@@ -128,10 +135,13 @@ static void describe(const qat_exec *x, int64_t slot, kind *k)
 	for (int64_t i = 0; i < c->n_nodes; i++) {
 		const qat_node *n = x->graph->nodes[c->nodes[i]];
 
-		k->of[qat_work_kind(x->graph, n)] += qat_work_operations(x->graph, n);
-		k->operations += qat_work_operations(x->graph, n);
+		const double operations = qat_work_operations(x->graph, n) -
+					  qat_work_shared(x->graph, c, i);
+
+		k->all.of[qat_work_kind(x->graph, n)] += operations;
+		k->all.operations += operations;
 		for (int64_t v = 0; v < n->n_in + n->n_out; v++)
-			k->bytes += value_bytes(x, c, i, v);
+			k->all.bytes += value_bytes(x, c, i, v);
 	}
 }
 
@@ -169,31 +179,46 @@ static const char *const ceiling_names[QAT_CEILINGS] = {
 	[QAT_CEILING_BYTES] = "bytes",
 };
 
+static const work *steady(const kind *k)
+{
+	return k->later.seconds > 0.0 ? &k->later : &k->all;
+}
+
 /* Time at the ceilings over time taken: that of products, or that of memory, whichever is more;
  * *bound says which, NULL: nothing is known. What lies in caches may pass the ceiling of memory. */
 static double share_of(const qat_profile *p, const kind *k, const char **bound)
 {
 	const ceilings *c = find_ceilings(p, k->device);
+	const work *w = steady(k);
 	double products = 0.0, bytes = 0.0;
 	int most = 0;
 
 	*bound = NULL;
 	for (int i = 0; c && i < QAT_CEILING_BYTES; i++) {
-		if (k->of[i] > 0.0 && c->of[i] <= 0.0)
+		if (w->of[i] > 0.0 && c->of[i] <= 0.0)
 			return 0.0;
-		products += k->of[i] > 0.0 ? k->of[i] / c->of[i] : 0.0;
-		most = k->of[i] > k->of[most] ? i : most;
+		products += w->of[i] > 0.0 ? w->of[i] / c->of[i] : 0.0;
+		most = w->of[i] > w->of[most] ? i : most;
 	}
-	if (!c || !(k->seconds > 0.0))
+	if (!c || !(w->seconds > 0.0))
 		return 0.0;
 	if (c->of[QAT_CEILING_BYTES] > 0.0)
-		bytes = k->bytes / c->of[QAT_CEILING_BYTES];
+		bytes = w->bytes / c->of[QAT_CEILING_BYTES];
 	if (products > 0.0 || bytes > 0.0)
 		*bound = ceiling_names[products >= bytes ? most : QAT_CEILING_BYTES];
-	return (products >= bytes ? products : bytes) / k->seconds;
+	return (products >= bytes ? products : bytes) / w->seconds;
 }
 
 /* ---- taking time ---- */
+
+static void add(work *to, const work *w)
+{
+	to->seconds += w->seconds;
+	to->bytes += w->bytes;
+	to->operations += w->operations;
+	for (int k = 0; k < QAT_CEILING_BYTES; k++)
+		to->of[k] += w->of[k];
+}
 
 /* Adds a call to its kind; its index, or -1. */
 static int64_t count(qat_profile *p, const kind *one)
@@ -213,15 +238,11 @@ static int64_t count(qat_profile *p, const kind *one)
 	}
 	if (i == p->n_kinds) {
 		p->kinds[p->n_kinds++] = *one;
-		p->kinds[i].calls = 1;
-		return i;
+	} else {
+		add(&p->kinds[i].all, &one->all);
+		add(&p->kinds[i].later, &one->later);
 	}
 	p->kinds[i].calls++;
-	p->kinds[i].seconds += one->seconds;
-	p->kinds[i].bytes += one->bytes;
-	p->kinds[i].operations += one->operations;
-	for (int k = 0; k < QAT_CEILING_BYTES; k++)
-		p->kinds[i].of[k] += one->of[k];
 	return i;
 }
 
@@ -230,7 +251,9 @@ static int take(qat_exec *x, kind *one, const char *name, int32_t lane, double f
 	qat_profile *p = x->device->profile;
 	int64_t at;
 
-	one->seconds = now() - from;
+	one->all.seconds = now() - from;
+	if (x->profiled[one->phase] > 1)
+		one->later = one->all;
 	at = count(p, one);
 	if (at < 0)
 		return QAT_ENOMEM;
@@ -238,7 +261,7 @@ static int take(qat_exec *x, kind *one, const char *name, int32_t lane, double f
 		event *e = &p->events[p->n_events++];
 
 		*e = (event){ .kind = at, .lane = lane, .from = from - p->origin,
-			      .seconds = one->seconds };
+			      .seconds = one->all.seconds };
 		snprintf(e->name, sizeof e->name, "%s", name);
 	}
 	return QAT_OK;
@@ -254,7 +277,7 @@ static int time_copy(qat_exec *x, const qat_action *a)
 	const qat_value *v = x->graph->values[a->value];
 	kind one = { .phase = a->phase, .step = x->device->profile->step,
 		     .device = x->lanes[a->lane].device->name, .ops = "copy",
-		     .bytes = (double)x->bytes[a->value] };
+		     .all = { .bytes = (double)x->bytes[a->value] } };
 	const double from = now();
 	const int rc = qat_exec_copy(x, a);
 
@@ -306,7 +329,7 @@ static int by_time(const void *a, const void *b)
 
 	if (x->step != y->step)
 		return x->step < y->step ? -1 : 1;
-	return x->seconds > y->seconds ? -1 : x->seconds < y->seconds;
+	return x->all.seconds > y->all.seconds ? -1 : x->all.seconds < y->all.seconds;
 }
 
 /* Pointers to all kinds by step, the longest first; malloc'ed. */
@@ -330,12 +353,15 @@ static void print_row(const qat_profile *p, const kind *k, double all, int ops, 
 {
 	const char *bound;
 	const double share = share_of(p, k, &bound);
+	const work *w = steady(k);
 
-	printf("  %5.1f %% %10.2f %8lld  %-8s  %-*s  %-*s  %-9s %7.2f", 100.0 * k->seconds / all,
-	       1e3 * k->seconds, (long long)k->calls, qat_phase_name(k->phase), ops, k->ops, types,
-	       k->types, k->device, rate(k->bytes, k->seconds));
-	if (k->operations > 0.0)
-		printf(" %8.1f", rate(k->operations, k->seconds));
+	printf("  %5.1f %% %10.2f %10.2f %8lld  %-8s  %-*s  %-*s  %-9s %7.2f",
+	       100.0 * k->all.seconds / all, 1e3 * k->all.seconds,
+	       1e3 * (k->all.seconds - k->later.seconds), (long long)k->calls,
+	       qat_phase_name(k->phase), ops, k->ops, types, k->types, k->device,
+	       rate(w->bytes, w->seconds));
+	if (w->operations > 0.0)
+		printf(" %8.1f", rate(w->operations, w->seconds));
 	else
 		printf(" %8s", "");
 	if (bound)
@@ -350,14 +376,15 @@ static void print_step(const qat_profile *p, const kind *const *k, int64_t n)
 	int ops = 3, types = 5;
 
 	for (int64_t i = 0; i < n; i++) {
-		all += k[i]->seconds;
+		all += k[i]->all.seconds;
 		ops = (int)strlen(k[i]->ops) > ops ? (int)strlen(k[i]->ops) : ops;
 		types = (int)strlen(k[i]->types) > types ? (int)strlen(k[i]->types) : types;
 	}
 	printf("profile of steps[%lld] %s: %.3f s in kernels\n", (long long)k[0]->step,
 	       p->tasks[k[0]->step] ? p->tasks[k[0]->step] : "", all);
-	printf("  %7s %10s %8s  %-8s  %-*s  %-*s  %-9s %7s %8s  %s\n", "time", "ms", "calls", "phase",
-	       ops, "ops", types, "types", "device", "GB/s", "Gop/s", "of ceiling");
+	printf("  %7s %10s %10s %8s  %-8s  %-*s  %-*s  %-9s %7s %8s  %s\n", "time", "ms", "first ms",
+	       "calls", "phase", ops, "ops", types, "types", "device", "GB/s", "Gop/s",
+	       "of ceiling");
 	for (int64_t i = 0; i < n; i++)
 		print_row(p, k[i], all, ops, types);
 }
@@ -403,11 +430,13 @@ static json_t *kind_json(const qat_profile *p, const kind *k)
 {
 	const char *bound;
 	const double share = share_of(p, k, &bound);
-	json_t *out = json_pack("{s:I, s:s?, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f}", "step",
+	json_t *out = json_pack("{s:I, s:s?, s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f}", "step",
 				(json_int_t)k->step, "task", p->tasks[k->step], "phase",
 				qat_phase_name(k->phase), "ops", k->ops, "types", k->types,
 				"device", k->device, "calls", (json_int_t)k->calls, "seconds",
-				k->seconds, "bytes", k->bytes, "operations", k->operations);
+				k->all.seconds, "first_seconds",
+				k->all.seconds - k->later.seconds, "bytes", k->all.bytes,
+				"operations", k->all.operations);
 
 	if (out && bound) {
 		json_object_set_new(out, "share", json_real(share));

@@ -44,3 +44,16 @@ int qat_work_kind(const qat_graph *g, const qat_node *n)
 		return QAT_CEILING_I8;
 	return g->precision == QAT_BF16 ? QAT_CEILING_BF16 : QAT_CEILING_F32;
 }
+
+double qat_work_shared(const qat_graph *g, const qat_claim *c, int64_t i)
+{
+	const qat_node *n = g->nodes[c->nodes[i]];
+	double shared = 0.0;
+
+	if (n->op != QAT_OP_LINEAR_CROSS_ENTROPY_GRAD)
+		return 0.0;
+	for (int64_t k = 0; k < c->n_nodes; k++)
+		if (g->nodes[c->nodes[k]]->op == QAT_OP_LINEAR_CROSS_ENTROPY)
+			shared = qat_work_operations(g, g->nodes[c->nodes[k]]);
+	return shared;
+}
