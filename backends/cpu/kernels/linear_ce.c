@@ -5,11 +5,13 @@
  */
 #include "../dense.h"
 
-enum { LOGITS_MAX = 1 << 25, ROWS_MIN = 16, ROWS_MAX = 1024 };
+/* Every chunk reads w once more; with a gradient twice more, and dw is read and written. */
+enum { LOGITS_MAX = 1 << 25, LOGITS_MAX_GRADIENT = 1 << 26, ROWS_MIN = 16, ROWS_MAX = 1024 };
 
-static int64_t chunk_rows(int64_t n, int64_t vocabulary)
+static int64_t chunk_rows(int64_t n, int64_t vocabulary, int gradient)
 {
-	int64_t rows = LOGITS_MAX / (vocabulary > 0 ? vocabulary : 1) / ROWS_MIN * ROWS_MIN;
+	const int64_t most = gradient ? LOGITS_MAX_GRADIENT : LOGITS_MAX;
+	int64_t rows = most / (vocabulary > 0 ? vocabulary : 1) / ROWS_MIN * ROWS_MIN;
 	int64_t chunks;
 
 	rows = rows < ROWS_MIN ? ROWS_MIN : rows > ROWS_MAX ? ROWS_MAX : rows;
@@ -40,7 +42,7 @@ static int64_t logits_bytes(int64_t rows, int64_t ld, int64_t each)
 int64_t qat_linear_ce_workspace(const qat_dense *d, int64_t n, int64_t vocabulary,
 				uint32_t dlogits)
 {
-	const int64_t rows = chunk_rows(n, vocabulary);
+	const int64_t rows = chunk_rows(n, vocabulary, dlogits != 0);
 	const int64_t bytes = logits_bytes(rows, logits_row(d, vocabulary, dlogits), 4);
 
 	return dlogits == QAT_BF16 && !in_place(d, dlogits)
@@ -137,7 +139,7 @@ static void measure_both(const ce_chunk *c)
 static int sweep(qat_dense *d, const qat_linear_ce_args *a,
 		 void (*measured)(const ce_chunk *), int gradient)
 {
-	const int64_t rows = chunk_rows(a->n, a->vocabulary);
+	const int64_t rows = chunk_rows(a->n, a->vocabulary, gradient);
 	ce_chunk c = { .d = d, .a = a, .logits = a->workspace };
 	int rc = QAT_OK;
 
