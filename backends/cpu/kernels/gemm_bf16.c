@@ -1,5 +1,6 @@
 /* gemm_bf16.c - products of bf16 operands, summed in f32 two by two, where the ISA does that
- * in one instruction and has no tiles; elsewhere the table is empty. Per ISA.
+ * in one instruction and has no tiles (gemm_bf16_tiles.c); without either the table is empty.
+ * Per ISA.
  *
  * For some depth of k and ACROSS columns of y the right operand is packed once for all
  * threads, then some rows of the left one, unless its pairs are neighbours where it is;
@@ -9,14 +10,87 @@
 #include "decode.h"
 
 #if defined __AVX512BF16__ && !defined __AMX_BF16__
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_max_threads(void) { return 1; }
-static int omp_get_thread_num(void) { return 0; }
-#endif
+enum { MR = 8, NV = 3, DEEP = 2 };
+#include "gemm_bf16.h"
 
-#include "gemm_bf16_pack.h"
+enum { DOWN = 128 };
+enum { CHUNK = 768 };			/* pairs whose left panel stays in the first cache */
+
+/* ---- the left operand: panels [k / 2][MR] of pairs, or its rows as they are ---- */
+
+/* The pairs of 32 columns of four rows, two pairs of rows to each of four panels of MR. */
+QAT_INLINE void weave(char *out, const uint16_t *const x[4], int64_t j, int64_t panel)
+{
+	static const uint16_t low[32] = {
+		0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
+		8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
+	};
+	const __m512i lo = _mm512_loadu_si512(low);
+	const __m512i hi = _mm512_add_epi16(lo, _mm512_set1_epi16(16));
+	__m512i v[4], p[2][2];
+
+	for (int k = 0; k < 4; k++)
+		v[k] = _mm512_loadu_si512(x[k] + j);
+	for (int k = 0; k < 2; k++) {
+		p[k][0] = _mm512_permutex2var_epi16(v[2 * k], lo, v[2 * k + 1]);
+		p[k][1] = _mm512_permutex2var_epi16(v[2 * k], hi, v[2 * k + 1]);
+	}
+	for (int k = 0; k < 2; k++, out += 2 * panel) {
+		_mm512_storeu_si512(out, _mm512_shuffle_i64x2(p[0][k], p[1][k], 0x44));
+		_mm512_storeu_si512(out + panel, _mm512_shuffle_i64x2(p[0][k], p[1][k], 0xee));
+	}
+}
+
+/* As spread_rows for panels of MR columns: rows r .. last. */
+static void weave_rows(char *out, const side *s, int64_t r, int64_t last, int64_t c, int64_t n,
+		       int64_t panel)
+{
+	const int64_t whole = (last - r + 1) % 4 ? 0 : n / 32 * 32;
+	uint16_t buf[2 * PACK_PAIRS][PIECE];
+	const uint16_t *x[2 * PACK_PAIRS];
+
+	for (int64_t i = 0; i < whole; i += PIECE) {
+		const int64_t len = min64(PIECE, whole - i);
+
+		for (int64_t k = 0; k <= last - r; k++)
+			x[k] = row_of(s, buf[k], r + k, c + i, len);
+		for (int64_t j = 0; j < len; j += 32)
+			for (int64_t k = 0; k <= last - r; k += 4)
+				weave(out + (i + j) / MR * panel + k / 2 * MR * PAIR, x + k, j,
+				      panel);
+	}
+	spread_rows(out + whole / MR * panel, s, r, last, (last - r) / 2 + 1, c + whole, n - whole, MR,
+		    panel);
+}
+
+/* Part t: some pairs of all tiles, or MR rows of pairs. */
+static void pack_left(const product *w, int64_t t)
+{
+	const qat_gemm_args *g = w->g;
+	const side s = left_side(g);
+	const int64_t first = t * PACK_PAIRS;
+
+	if (g->trans_a) {
+		weave_rows(w->a + first * MR * PAIR, &s, w->p0 + 2 * first,
+			   w->p0 + min64(w->depth, 2 * (first + PACK_PAIRS)) - 1, w->i0, w->rows,
+			   w->pairs * MR * PAIR);
+		return;
+	}
+	for (int64_t r = t * MR; r < min64(w->rows, (t + 1) * MR); r++) {
+		uint16_t *to = (uint16_t *)(void *)(w->a + r * w->row);
+
+		row_to(&s, to, w->i0 + r, w->p0, w->depth);
+		if (w->depth % 2)
+			to[w->depth] = 0;
+	}
+}
+
+static int64_t left_parts(const product *w)
+{
+	if (w->direct)
+		return 0;
+	return w->g->trans_a ? div_up(w->pairs, PACK_PAIRS) : div_up(w->rows, MR);
+}
 
 /* ---- tiles ---- */
 
@@ -73,22 +147,6 @@ QAT_INLINE void finish_whole(const qat_gemm_args *g, vf acc[MR][NV], int64_t i0,
 		}
 }
 
-/* n elements of a finished row to y. */
-static void finish_row(const qat_gemm_args *g, float *restrict t, int64_t i, int64_t j,
-		       int64_t n)
-{
-	if (g->bias)
-		for (int64_t k = 0; k < n; k++)
-			t[k] += g->bias[j + k];
-	if (g->addend) {
-		const float *c = g->addend + i * g->ld_addend + j;
-
-		for (int64_t k = 0; k < n; k++)
-			t[k] += c[k];
-	}
-	store_floats(g->y.data, g->y.dtype, i * g->ldy + j, t, n);
-}
-
 /* A tile at the edge of y. */
 static void finish_part(const qat_gemm_args *g, vf acc[MR][NV], int64_t i0, int64_t j0)
 {
@@ -97,21 +155,6 @@ static void finish_part(const qat_gemm_args *g, vf acc[MR][NV], int64_t i0, int6
 	memcpy(tile, acc, sizeof tile);
 	for (int64_t i = 0; i < min64(MR, g->m - i0); i++)
 		finish_row(g, tile[i], i0 + i, j0, min64(NR, g->n - j0));
-}
-
-/* Asks for the memory that a tile goes to, long before it does. */
-QAT_INLINE void expect(const qat_gemm_args *g, int64_t i, int64_t j)
-{
-	const int64_t bytes = qat_dtype_bytes(g->y.dtype);
-
-	for (int64_t r = i; r < min64(i + MR, g->m); r++) {
-		const char *y = (const char *)g->y.data + (r * g->ldy + j) * bytes;
-
-		for (int64_t k = 0; k < NR * bytes; k += 64)
-			__builtin_prefetch(y + k, 1);
-		for (int64_t k = 0; g->addend && k < NR; k += 16)
-			__builtin_prefetch(g->addend + r * g->ld_addend + j + k);
-	}
 }
 
 /* Row i of y's left operand, from pair `from` on, and how far the next row is. Rows behind
@@ -127,7 +170,7 @@ static const char *left_of(const product *w, char *edge, int64_t i, int64_t from
 		*row = PAIR;
 		return w->a + ((i - w->i0) * w->pairs + from * MR) * PAIR;
 	}
-	*row = w->direct ? g->lda * 2 : w->pairs * PAIR;
+	*row = w->row;
 	a = w->direct ? (const char *)g->a.data + w->p0 * 2 + i * *row : w->a + (i - w->i0) * *row;
 	a += from * PAIR;
 	if (left >= MR)
@@ -193,10 +236,9 @@ static void run_step(const product *shared)
 #pragma omp parallel
 	{
 		product w = *shared;
-		const int64_t right = w.g->trans_b ? w.panels * NV : div_up(w.pairs, PACK_PAIRS);
 
 #pragma omp for schedule(static) nowait
-		for (int64_t t = 0; t < right; t++)
+		for (int64_t t = 0; t < right_parts(&w); t++)
 			pack_right(&w, t);
 		for (w.i0 = 0; w.i0 < w.g->m; w.i0 += w.span) {
 			w.rows = min64(w.span, w.g->m - w.i0);
@@ -216,22 +258,6 @@ static int reads_in_place(const qat_gemm_args *g)
 {
 	return !g->trans_a && !g->codes_a && g->a.dtype == QAT_BF16 && g->k % 2 == 0 &&
 	       !in_the_way(g->lda, 4096);
-}
-
-/* A large y that is not read here either need not come into the caches first. */
-static int may_stream(const qat_gemm_args *g)
-{
-	return g->y.dtype == QAT_F32 && !g->addend && (uintptr_t)g->y.data % 64 == 0 &&
-	       g->ldy % LANES == 0 && g->m * g->n >= STREAM_MIN;
-}
-
-/* k in even steps for which the right operand's columns are not too many bytes. */
-static int64_t depth_of(const qat_gemm_args *g)
-{
-	const int64_t cols = round_up(min64(g->n, ACROSS), NR);
-	const int64_t most = max64(DEPTH_MIN, PACKED_MAX / (2 * cols));
-
-	return round_up(div_up(g->k, div_up(g->k, most)), 2);
 }
 
 static int64_t place(product *w, const qat_gemm_args *g, char *base)
@@ -270,6 +296,7 @@ static void run(const qat_gemm_args *g, void *room)
 		for (w.p0 = 0; w.p0 < g->k; w.p0 += w.step) {
 			w.depth = min64(w.step, g->k - w.p0);
 			w.pairs = div_up(w.depth, 2);
+			w.row = w.direct ? g->lda * 2 : w.pairs * PAIR;
 			run_step(&w);
 		}
 	}
@@ -277,7 +304,7 @@ static void run(const qat_gemm_args *g, void *room)
 
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
 const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { workspace, run };
-#else
+#elif !defined __AMX_BF16__
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
 const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { NULL, NULL };
 #endif

@@ -321,6 +321,9 @@ const qat_kernels *qat_kernels_select(void);
 /* By name; NULL where it is not built in or does not run on this machine. */
 const qat_kernels *qat_kernels_find(const char *name);
 
+/* Whether the processor has tiles (AMX), and the system lets this process use them. */
+int qat_has_tiles(void);
+
 /* Names of what is built in, best last; NULL ends. */
 extern const char *const qat_kernels_names[];
 

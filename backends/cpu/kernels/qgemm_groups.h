@@ -53,16 +53,6 @@ QAT_INLINE void deep_terms(vf sum[DEEP_ROWS][2], vi acc[DEEP_ROWS][2], const wid
 		}
 }
 
-QAT_INLINE void deep_store(uint16_t *y, const vf v[2])
-{
-	if (__builtin_expect(subnormal(v[0]) | subnormal(v[1]), 0)) {
-		vf_store_bf16(y, v[0]);
-		vf_store_bf16(y + LANES, v[1]);
-	} else {
-		_mm512_storeu_si512(y, (__m512i)_mm512_cvtne2ps_pbh((__m512)v[1], (__m512)v[0]));
-	}
-}
-
 /* From the sums to y. */
 QAT_INLINE void deep_finish(const qat_qmm_args *a, vf sum[DEEP_ROWS][2], int64_t row, int64_t c)
 {
@@ -74,7 +64,7 @@ QAT_INLINE void deep_finish(const qat_qmm_args *a, vf sum[DEEP_ROWS][2], int64_t
 			sum[i][0] += vf_load(a->bias + c);
 			sum[i][1] += vf_load(a->bias + c + LANES);
 		}
-		deep_store(y, sum[i]);
+		vf_store_bf16_line(y, sum[i][0], sum[i][1]);
 	}
 }
 

@@ -134,15 +134,9 @@ static const float *wide_begin(const qat_qmm_args *a, float *out, int64_t *ld, i
 	return out;
 }
 
-/* Where v is subnormal: what the instruction to bf16 takes for zero. */
-QAT_INLINE unsigned subnormal(vf v)
-{
-	return _mm512_fpclass_ps_mask((__m512)v, 0x20);
-}
-
 QAT_INLINE void wide_store(uint16_t *y, const vf v[WIDE_PANELS])
 {
-	const unsigned slow = subnormal(v[0]) | subnormal(v[1]) | subnormal(v[2]);
+	const unsigned slow = vf_subnormal(v[0]) | vf_subnormal(v[1]) | vf_subnormal(v[2]);
 
 #pragma GCC unroll 3
 	for (int j = 0; j < WIDE_PANELS; j++)

@@ -7,12 +7,6 @@
 
 #include "kernels.h"
 
-#if defined QAT_HAVE_ISA_AMX && defined __linux__
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
 extern const qat_kernels qat_kernels_baseline;
 #ifdef QAT_HAVE_ISA_AVX2
 extern const qat_kernels qat_kernels_avx2;
@@ -38,21 +32,9 @@ static int runs_avx512(void)
 #ifdef QAT_HAVE_ISA_AMX
 extern const qat_kernels qat_kernels_amx;
 
-/* The tiles' state is large: Linux gives it to a process that asks. */
 static int runs_amx(void)
 {
-#ifdef __linux__
-	enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-	unsigned a, b, c, d;
-
-	if (!runs_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
-		return 0;
-	if (!(d >> 22 & 1u) || !(d >> 24 & 1u) || !(d >> 25 & 1u))	/* bf16, tile, int8 */
-		return 0;
-	return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
-#else
-	return 0;
-#endif
+	return runs_avx512() && qat_has_tiles();
 }
 #endif
 

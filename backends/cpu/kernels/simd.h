@@ -127,6 +127,25 @@ QAT_INLINE void vf_store_bf16(uint16_t *y, vf v)
 }
 #endif
 
+#if defined __AVX512BF16__ && !defined QAT_PLAIN_TILES
+/* Where v is subnormal: what the instruction to bf16 takes for zero. */
+QAT_INLINE unsigned vf_subnormal(vf v)
+{
+	return _mm512_fpclass_ps_mask((__m512)v, 0x20);
+}
+
+/* A line of bf16_of, which is that instruction for almost all numbers. */
+QAT_INLINE void vf_store_bf16_line(uint16_t *y, vf a, vf b)
+{
+	if (__builtin_expect(vf_subnormal(a) | vf_subnormal(b), 0)) {
+		vf_store_bf16(y, a);
+		vf_store_bf16(y + LANES, b);
+	} else {
+		_mm512_storeu_si512(y, (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a));
+	}
+}
+#endif
+
 /* n floats from element `at` of x. */
 QAT_INLINE void load_floats(float *restrict out, const void *x, uint32_t dtype, int64_t at,
 			    int64_t n)

@@ -1,28 +1,35 @@
-/* gemm_bf16_pack.h - operands of products of bf16, as the panels that gemm_bf16.c multiplies.
- * Part of it.
+/* gemm_bf16.h - what both kinds of products of bf16 share: operands, the right one's panels, and
+ * elements of y. Part of gemm_bf16.c and gemm_bf16_tiles.c, which say before what they
+ * multiply at once: MR rows and NV vectors of columns of y, and DEEP of k.
  *
- * Panels of the right operand are [k / 2][NR] pairs, those of the left one [k / 2][MR], or its
- * rows as they are. Operands that are f32, or codes, are rounded or decoded on the way: they
- * never exist in bf16.
+ * Panels of the right operand are [k / 2][NR] pairs, up to whole DEEP. Operands that are f32, or
+ * codes, are rounded or decoded on the way: they never exist in bf16.
  */
-#ifndef QAT_CPU_GEMM_BF16_PACK_H
-#define QAT_CPU_GEMM_BF16_PACK_H
+#ifndef QAT_CPU_GEMM_BF16_H
+#define QAT_CPU_GEMM_BF16_H
 
 #include "decode.h"
 #include "turn.h"
 
-enum { MR = 8, NV = 3, NR = NV * LANES, PAIR = 4 };
-enum { ACROSS = 32 * NR, DOWN = 128, PIECE = 512, PACK_PAIRS = 16 };
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_max_threads(void) { return 1; }
+static int omp_get_thread_num(void) { return 0; }
+#endif
+
+enum { NR = NV * LANES, PAIR = 4 };
+enum { ACROSS = 1536, PIECE = 512, PACK_PAIRS = 16 };
 enum { PACKED_MAX = 8 << 20, DEPTH_MIN = 1536 };	/* bytes of an operand; of k */
 enum { STREAM_MIN = 1 << 17 };		/* elements */
-enum { CHUNK = 768 };			/* pairs whose left panel stays in the first cache */
 
 typedef struct product {
 	const qat_gemm_args *g;
 	char *b, *a;			/* packed */
+	int64_t row;			/* bytes between rows of the left one */
 	float *kept;			/* tiles between two steps of k */
 	float *own;			/* of each thread: tiles between two chunks of k */
-	int64_t down;			/* rows of a block */
+	int64_t down;			/* rows of a task */
 	int64_t j0, cols, panels;	/* of y, now */
 	int64_t i0, rows, span;		/* likewise; span: as many as are packed at once */
 	int64_t p0, depth, pairs;	/* of k, now */
@@ -90,13 +97,13 @@ QAT_INLINE void pair_rows(uint32_t *restrict out, const uint16_t *restrict x,
 		out[i] = 0;
 }
 
-/* Rows r .. last of the operand, at most 2 PACK_PAIRS, two by two into panels of `width`
- * columns that are `panel` bytes apart; n columns from c on. */
-QAT_INLINE void spread_rows(char *out, const side *s, int64_t r, int64_t last, int64_t c,
-			    int64_t n, int64_t width, int64_t panel)
+/* `pairs` pairs of rows of the operand from r on, at most PACK_PAIRS, into panels of `width`
+ * columns that are `panel` bytes apart; n columns from c on. Rows behind `last` are zero. */
+QAT_INLINE void spread_rows(char *out, const side *s, int64_t r, int64_t last, int64_t pairs,
+			    int64_t c, int64_t n, int64_t width, int64_t panel)
 {
 	static const uint16_t zero[PIECE];
-	const int64_t piece = PIECE / width * width, pairs = (last - r) / 2 + 1;
+	const int64_t piece = PIECE / width * width;
 	uint16_t buf[2 * PACK_PAIRS][PIECE];
 	const uint16_t *x[2 * PACK_PAIRS];
 
@@ -116,50 +123,6 @@ QAT_INLINE void spread_rows(char *out, const side *s, int64_t r, int64_t last, i
 					pair_rows(to, x[2 * k] + j, x[2 * k + 1] + j, have, width);
 		}
 	}
-}
-
-/* The pairs of 32 columns of four rows, two pairs of rows to each of four panels of MR. */
-QAT_INLINE void weave(char *out, const uint16_t *const x[4], int64_t j, int64_t panel)
-{
-	static const uint16_t low[32] = {
-		0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
-		8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47,
-	};
-	const __m512i lo = _mm512_loadu_si512(low);
-	const __m512i hi = _mm512_add_epi16(lo, _mm512_set1_epi16(16));
-	__m512i v[4], p[2][2];
-
-	for (int k = 0; k < 4; k++)
-		v[k] = _mm512_loadu_si512(x[k] + j);
-	for (int k = 0; k < 2; k++) {
-		p[k][0] = _mm512_permutex2var_epi16(v[2 * k], lo, v[2 * k + 1]);
-		p[k][1] = _mm512_permutex2var_epi16(v[2 * k], hi, v[2 * k + 1]);
-	}
-	for (int k = 0; k < 2; k++, out += 2 * panel) {
-		_mm512_storeu_si512(out, _mm512_shuffle_i64x2(p[0][k], p[1][k], 0x44));
-		_mm512_storeu_si512(out + panel, _mm512_shuffle_i64x2(p[0][k], p[1][k], 0xee));
-	}
-}
-
-/* As spread_rows for panels of MR columns. */
-static void weave_rows(char *out, const side *s, int64_t r, int64_t last, int64_t c, int64_t n,
-		       int64_t panel)
-{
-	const int64_t whole = (last - r + 1) % 4 ? 0 : n / 32 * 32;
-	uint16_t buf[2 * PACK_PAIRS][PIECE];
-	const uint16_t *x[2 * PACK_PAIRS];
-
-	for (int64_t i = 0; i < whole; i += PIECE) {
-		const int64_t len = min64(PIECE, whole - i);
-
-		for (int64_t k = 0; k <= last - r; k++)
-			x[k] = row_of(s, buf[k], r + k, c + i, len);
-		for (int64_t j = 0; j < len; j += 32)
-			for (int64_t k = 0; k <= last - r; k += 4)
-				weave(out + (i + j) / MR * panel + k / 2 * MR * PAIR, x + k, j,
-				      panel);
-	}
-	spread_rows(out + whole / MR * panel, s, r, last, c + whole, n - whole, MR, panel);
 }
 
 /* ---- pairs of f32 and of codes, made in registers ---- */
@@ -234,11 +197,11 @@ QAT_INLINE void pair_floats(char *out, const side *s, int64_t r, int64_t c, int6
 								    _mm512_loadu_ps(y + j + k)));
 }
 
-/* Rows r .. last, an even number of them. */
-static void pair_panels(char *out, const side *s, int64_t r, int64_t last, int64_t c, int64_t n,
+/* `pairs` pairs of rows from r on. */
+static void pair_panels(char *out, const side *s, int64_t r, int64_t pairs, int64_t c, int64_t n,
 			int64_t panel, int plain, int shift)
 {
-	for (; r < last; r += 2, out += NR * PAIR)
+	for (int64_t i = 0; i < pairs; i++, r += 2, out += NR * PAIR)
 		if (plain && shift == 63)
 			pair_codes(out, s, r, c, n, panel, 63);
 		else if (plain)
@@ -248,36 +211,24 @@ static void pair_panels(char *out, const side *s, int64_t r, int64_t last, int64
 }
 
 /* As spread_rows for panels of NR columns. */
-static void spread_right(char *out, const side *s, int64_t r, int64_t last, int64_t c, int64_t n,
-			 int64_t panel)
+static void spread_right(char *out, const side *s, int64_t r, int64_t last, int64_t pairs,
+			 int64_t c, int64_t n, int64_t panel)
 {
 	int shift;
 	const int plain = is_plain(s, c, &shift), f32 = !s->codes && s->x.dtype == QAT_F32;
-	const int64_t whole = (plain || f32) && (last - r) % 2 ? n / NR * NR : 0;
+	const int64_t whole = (plain || f32) && last - r + 1 >= 2 * pairs ? n / NR * NR : 0;
 
 	if (whole)
-		pair_panels(out, s, r, last, c, whole, panel, plain, shift);
+		pair_panels(out, s, r, pairs, c, whole, panel, plain, shift);
 	if (whole < n)
-		spread_rows(out + whole / NR * panel, s, r, last, c + whole, n - whole, NR, panel);
-}
-
-/* Part t of an operand whose rows are of k: PACK_PAIRS pairs of rows, for panels of `width`. */
-QAT_INLINE void spread_part(const product *w, char *out, const side *s, int64_t t, int64_t c,
-			    int64_t n, int64_t width)
-{
-	const int64_t first = t * PACK_PAIRS, end = min64(w->pairs, first + PACK_PAIRS);
-	const int64_t r = w->p0 + 2 * first, last = w->p0 + min64(w->depth, 2 * end) - 1;
-	const int64_t panel = w->pairs * width * PAIR;
-
-	if (width == MR)
-		weave_rows(out + first * width * PAIR, s, r, last, c, n, panel);
-	else
-		spread_right(out + first * width * PAIR, s, r, last, c, n, panel);
+		spread_rows(out + whole / NR * panel, s, r, last, pairs, c + whole, n - whole, NR,
+			    panel);
 }
 
 /* 16 columns of a panel, from as many rows of the operand of which `have` exist: n elements
- * of k from p on. */
-static void turn_rows(char *out, const side *s, int64_t r, int64_t have, int64_t p, int64_t n)
+ * of k from p on, and zeros up to `pairs` pairs. */
+static void turn_rows(char *out, const side *s, int64_t r, int64_t have, int64_t p, int64_t n,
+		      int64_t pairs)
 {
 	uint16_t buf[16][PIECE];
 	const uint16_t *x[16];
@@ -294,7 +245,7 @@ static void turn_rows(char *out, const side *s, int64_t r, int64_t have, int64_t
 			v[i] = x[i] ? _mm512_maskz_loadu_epi16(part, x[i] + k)
 				    : _mm512_setzero_si512();
 		transpose(v);
-		for (int64_t i = 0; i < (len + 1) / 2; i++)
+		for (int64_t i = 0; i < min64(16, pairs - k / 2); i++)
 			_mm512_storeu_si512(out + (k / 2 + i) * NR * PAIR, v[i]);
 	}
 }
@@ -312,37 +263,73 @@ static void pack_right(const product *w, int64_t t)
 
 		for (int64_t p = 0; p < w->depth; p += PIECE)
 			turn_rows(out + p / 2 * NR * PAIR, &s, w->j0 + j, have, w->p0 + p,
-				  min64(PIECE, w->depth - p));
-		return;
-	}
-	spread_part(w, w->b, &s, t, w->j0, w->cols, NR);
-}
+				  min64(PIECE, w->depth - p), w->pairs - p / 2);
+	} else {
+		const int64_t first = t * PACK_PAIRS, end = min64(w->pairs, first + PACK_PAIRS);
 
-/* Part t of the left operand: some pairs of all tiles, or MR rows of pairs. */
-static void pack_left(const product *w, int64_t t)
-{
-	const qat_gemm_args *g = w->g;
-	const side s = left_side(g);
-	const int64_t row = w->pairs * PAIR;
-
-	if (g->trans_a) {
-		spread_part(w, w->a, &s, t, w->i0, w->rows, MR);
-		return;
-	}
-	for (int64_t r = t * MR; r < min64(w->rows, (t + 1) * MR); r++) {
-		uint16_t *to = (uint16_t *)(void *)(w->a + r * row);
-
-		row_to(&s, to, w->i0 + r, w->p0, w->depth);
-		if (w->depth % 2)
-			to[w->depth] = 0;
+		spread_right(w->b + first * NR * PAIR, &s, w->p0 + 2 * first,
+			     w->p0 + w->depth - 1, end - first, w->j0, w->cols, panel);
 	}
 }
 
-static int64_t left_parts(const product *w)
+static int64_t right_parts(const product *w)
 {
-	if (w->direct)
-		return 0;
-	return w->g->trans_a ? div_up(w->pairs, PACK_PAIRS) : div_up(w->rows, MR);
+	return w->g->trans_b ? w->panels * NV : div_up(w->pairs, PACK_PAIRS);
+}
+
+/* ---- y ---- */
+
+/* n elements of a finished row to y. */
+static void finish_row(const qat_gemm_args *g, float *restrict t, int64_t i, int64_t j,
+		       int64_t n)
+{
+	if (g->bias)
+		for (int64_t k = 0; k < n; k++)
+			t[k] += g->bias[j + k];
+	if (g->addend) {
+		const float *c = g->addend + i * g->ld_addend + j;
+
+		for (int64_t k = 0; k < n; k++)
+			t[k] += c[k];
+	}
+	store_floats(g->y.data, g->y.dtype, i * g->ldy + j, t, n);
+}
+
+QAT_INLINE void expect_rows(const qat_gemm_args *g, int64_t i, int64_t j, int64_t bytes)
+{
+	for (int64_t r = i; r < min64(i + MR, g->m); r++) {
+		const char *y = (const char *)g->y.data + (r * g->ldy + j) * bytes;
+
+		for (int64_t k = 0; k < NR * bytes; k += 64)
+			__builtin_prefetch(y + k, 1);
+		for (int64_t k = 0; g->addend && k < NR; k += 16)
+			__builtin_prefetch(g->addend + r * g->ld_addend + j + k);
+	}
+}
+
+/* Asks for the memory that a tile goes to, long before it does. */
+QAT_INLINE void expect(const qat_gemm_args *g, int64_t i, int64_t j)
+{
+	if (g->y.dtype == QAT_F32)
+		expect_rows(g, i, j, 4);
+	else
+		expect_rows(g, i, j, 2);
+}
+
+/* A large y that is not read here either need not come into the caches first. */
+static int may_stream(const qat_gemm_args *g)
+{
+	return g->y.dtype == QAT_F32 && !g->addend && (uintptr_t)g->y.data % 64 == 0 &&
+	       g->ldy % LANES == 0 && g->m * g->n >= STREAM_MIN;
+}
+
+/* k in whole DEEP for which the right operand's columns are not too many bytes. */
+static int64_t depth_of(const qat_gemm_args *g)
+{
+	const int64_t cols = round_up(min64(g->n, ACROSS), NR);
+	const int64_t most = max64(DEPTH_MIN, PACKED_MAX / (2 * cols));
+
+	return round_up(div_up(g->k, div_up(g->k, most)), DEEP);
 }
 
 #endif
