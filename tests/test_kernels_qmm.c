@@ -143,7 +143,7 @@ static void one_product(const qat_kernels *kn, const qat_scheme *xs, const qat_s
 	void *packed;
 
 	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
-	ck_assert_int_eq(qat_qmm_plan(d, &p, n, k, xs, ws), QAT_OK);
+	ck_assert_int_eq(qat_qmm_plan(d, &p, n, k, xs, QAT_F32, ws), QAT_OK);
 	ck_assert_int_eq(p.kind, QAT_QMM_INT);
 	for (int64_t i = 0; i < m * n; i++) {
 		want[i] = expected(xs, &x, ws, &w, k, i / n, i % n, addend ? addend + i : NULL);
@@ -293,7 +293,7 @@ static void large_sums(const qat_kernels *kn)
 
 	memset(codes, 127, K * N);
 	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
-	ck_assert_int_eq(qat_qmm_plan(d, &p, N, K, s, s), QAT_OK);
+	ck_assert_int_eq(qat_qmm_plan(d, &p, N, K, s, QAT_I8, s), QAT_OK);
 	ck_assert_int_eq(p.kind, QAT_QMM_INT64);
 	a.weight = packed = guarded(p.weight_bytes);
 	a.workspace = work = guarded(qat_qmm_workspace(d, &p, M));
@@ -330,7 +330,7 @@ static void in_floats(const qat_kernels *kn)
 		qat_qmm p;
 
 		ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
-		ck_assert_int_eq(qat_qmm_plan(d, &p, N, K, xs[i], ws[i]), QAT_OK);
+		ck_assert_int_eq(qat_qmm_plan(d, &p, N, K, xs[i], QAT_F32, ws[i]), QAT_OK);
 		ck_assert_int_eq(p.kind, QAT_QMM_FLOAT);
 		a.weight = packed = guarded(p.weight_bytes);
 		a.workspace = work = guarded(qat_qmm_workspace(d, &p, M));
@@ -381,7 +381,7 @@ static void one_round(const qat_kernels *kn, const qat_scheme *xs, const qat_sch
 	void *packed;
 
 	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
-	ck_assert_int_eq(qat_qmm_plan(d, &p, n, k, xs, ws), QAT_OK);
+	ck_assert_int_eq(qat_qmm_plan(d, &p, n, k, xs, QAT_F32, ws), QAT_OK);
 	ck_assert_int_eq(qat_qmm_unpacks(&p), ws->grid == QAT_GRID_UNIFORM &&
 			 (!ws->zero || (kn->qmm->element == 1 && ws->qmax - ws->qmin > 127)));
 	packed = guarded(p.weight_bytes);
@@ -423,7 +423,7 @@ START_TEST(groups_that_do_not_nest_are_refused)
 
 	x.block_cols = 64;
 	ck_assert_int_eq(qat_dense_new(&d, qat_kernels_find("baseline")), QAT_OK);
-	ck_assert_int_eq(qat_qmm_plan(d, &p, 16, 192, &x, &w), QAT_ENOTSUP);
+	ck_assert_int_eq(qat_qmm_plan(d, &p, 16, 192, &x, QAT_I8, &w), QAT_ENOTSUP);
 	qat_dense_free(d);
 }
 END_TEST

@@ -12,9 +12,10 @@
 
 /* ---- weights ---- */
 
-static int same_plan_as(const qat_node *a, const qat_node *b)
+static int same_plan_as(const qat_graph *g, const qat_node *a, const qat_node *b)
 {
-	const int floats = !a->schemes[0] && !b->schemes[0];
+	const int floats = !a->schemes[0] && !b->schemes[0] &&
+			   g->values[a->in[0]]->dtype == g->values[b->in[0]]->dtype;
 
 	return (floats || (a->schemes[0] && b->schemes[0] &&
 			   a->schemes[0]->schemes[0] == b->schemes[0]->schemes[0])) &&
@@ -55,7 +56,7 @@ static const qat_node *product_of(const qat_graph *g, const qat_node *q, int *pl
 			*plain = 1;
 			continue;
 		}
-		if (!reads_as_weight(n, q) || (product && !same_plan_as(n, product)))
+		if (!reads_as_weight(n, q) || (product && !same_plan_as(g, n, product)))
 			return NULL;
 		product = n;
 	}
@@ -74,7 +75,7 @@ uint32_t qat_cpu_codes_layout(const qat_cpu *cpu, const qat_graph *g, const qat_
 	m = product_of(g, q, &plain);
 	if (!m || qat_qmm_plan(cpu->dense, plan, codes->shape[0], codes->shape[1],
 			       m->schemes[0] ? m->schemes[0]->schemes[0] : NULL,
-			       m->schemes[1]->schemes[0]))
+			       g->values[m->in[0]]->dtype, m->schemes[1]->schemes[0]))
 		return QAT_CPU_SINGLE;
 	return plain && !qat_qmm_unpacks(plan) ? QAT_CPU_CODES_AND_PACKED : QAT_CPU_PACKED_ALONE;
 }
@@ -129,7 +130,7 @@ static int one_reading(const qat_graph *g, const qat_node *m, int *plain)
 		if (n->op == QAT_OP_DEQUANTIZE)
 			*plain = 1;
 		else if (n->op != QAT_OP_QMATMUL || n->in[0] == m->in[3] || !same_parts(n, 3, m) ||
-			 !same_plan_as(n, m))
+			 !same_plan_as(g, n, m))
 			return 0;
 	}
 	return 1;
@@ -186,7 +187,7 @@ static int claim_stored(const qat_cpu_site *c, qat_claim *out)
 		return QAT_OK;
 	rc = qat_qmm_plan(c->cpu->dense, &plan, codes->shape[0], codes->shape[1],
 			  c->n->schemes[0] ? c->n->schemes[0]->schemes[0] : NULL,
-			  c->n->schemes[1]->schemes[0]);
+			  qat_cpu_in(c, 0)->dtype, c->n->schemes[1]->schemes[0]);
 	if (rc)
 		return rc;
 	out->kernel = kernel;

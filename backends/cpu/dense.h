@@ -39,14 +39,16 @@ double qat_ceiling_bytes(int runs);
 /* ---- quantized product ---- */
 
 /* QAT_ENOTSUP where no way exists (group sizes that do not nest), with a message. The
- * schemes must outlive the plan. x NULL: weight-only. */
+ * schemes must outlive the plan. x NULL: floats, of type x_dtype. */
 int qat_qmm_plan(const qat_dense *d, qat_qmm *out, int64_t n, int64_t k, const qat_scheme *x,
-		 const qat_scheme *w);
+		 uint32_t x_dtype, const qat_scheme *w);
 /* packed: out->weight_bytes, aligned to 64; codes [n, k], scale and zero as the scheme. */
 void qat_qmm_pack(const qat_dense *d, const qat_qmm *p, void *packed, const void *codes,
 		  const float *scale, const void *zero);
 /* Codes I8 [k, n] whose scale is 1. */
 void qat_qmm_pack_along(const qat_dense *d, const qat_qmm *p, void *packed, const void *codes);
+/* Whether codes may lie at the beginning of what they are packed into. */
+int qat_qmm_packs_in_place(const qat_qmm *p);
 /* Whether what was packed says what the codes were: not if they were decoded, or if their
  * zero points were subtracted. */
 int qat_qmm_unpacks(const qat_qmm *p);

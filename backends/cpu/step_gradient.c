@@ -56,7 +56,8 @@ static int fill(const qat_cpu_site *c, qat_cpu_step *s, qat_cpu_gradient *q)
 	};
 	q->left = left;
 	q->left.block_cols = side ? c->g->length : 0;
-	rc = qat_qmm_plan(c->cpu->dense, &q->plan, cols, codes->shape[0], &q->left, &right);
+	rc = qat_qmm_plan(c->cpu->dense, &q->plan, cols, codes->shape[0], &q->left, QAT_I8,
+			  &right);
 	if (rc)
 		return rc;
 	q->product = (qat_qmm_args){ .m = dy->shape[side], .y = qat_cpu_dst(c, 0), .ldy = cols,

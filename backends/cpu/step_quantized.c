@@ -46,7 +46,9 @@ static void place_packed(const qat_cpu_site *c, qat_cpu_step *s, uint32_t layout
 	qat_cpu_quantize *q = &s->u.quantize;
 	char *at = qat_cpu_out_data(c, 0);
 
-	if (layout == QAT_CPU_PACKED_ALONE) {
+	if (layout == QAT_CPU_PACKED_ALONE && qat_qmm_packs_in_place(&q->plan)) {
+		q->packed = q->a.codes = at;
+	} else if (layout == QAT_CPU_PACKED_ALONE) {
 		q->packed = at;
 		q->a.codes = qat_cpu_work(c, &s->workspace, q->a.rows * q->a.cols);
 	} else {
@@ -114,7 +116,8 @@ const void *qat_cpu_plain_codes(const qat_cpu_site *c, qat_cpu_step *s, int64_t 
 	if (!q || q->op != QAT_OP_QUANTIZE || v->id != q->out[0])
 		return qat_cpu_in_data(c, i);
 	layout = qat_cpu_codes_layout(c->cpu, c->g, q, c->keep, &u->plan);
-	if ((c->layout ? c->layout[v->id] : layout) != QAT_CPU_PACKED_ALONE)
+	if ((c->layout ? c->layout[v->id] : layout) != QAT_CPU_PACKED_ALONE ||
+	    qat_qmm_packs_in_place(&u->plan))
 		return qat_cpu_in_data(c, i);
 	u->packed = qat_cpu_in_data(c, i);
 	u->codes = qat_cpu_work(c, &s->workspace, qat_value_bytes(v));
@@ -173,7 +176,7 @@ static int check_product(const qat_cpu_site *c, char *why, int64_t room)
 		return rc;
 	if (codes ? x != QAT_I8 && x != QAT_U8 : x != QAT_F32 && x != QAT_BF16)
 		return refuse(why, room, "its left operand is neither codes nor floats");
-	if (qat_qmm_plan(c->cpu->dense, &plan, w->shape[0], w->shape[1], scheme(n, 0),
+	if (qat_qmm_plan(c->cpu->dense, &plan, w->shape[0], w->shape[1], scheme(n, 0), x,
 			 scheme(n, 1)))
 		return refuse(why, room, qat_host_->error());
 	return QAT_SUPPORT_NATIVE;
@@ -223,7 +226,7 @@ static int prepare_qmatmul(const qat_cpu_site *c, qat_cpu_step *s)
 	qat_cpu_qmm *q = &s->u.qmm;
 	const qat_value *x = qat_cpu_in(c, 0), *w = qat_cpu_in(c, 3);
 	const int rc = qat_qmm_plan(c->cpu->dense, &q->plan, w->shape[0], w->shape[1],
-				    scheme(c->n, 0), scheme(c->n, 1));
+				    scheme(c->n, 0), x->dtype, scheme(c->n, 1));
 
 	if (rc)
 		return rc;

@@ -147,4 +147,4 @@ static void gemm_run(const qat_gemm_args *g, void *workspace)
 }
 
 extern const qat_gemm_kernels QAT_NAME(qat_gemm);
-const qat_gemm_kernels QAT_NAME(qat_gemm) = { gemm_workspace, gemm_run };
+const qat_gemm_kernels QAT_NAME(qat_gemm) = { .workspace = gemm_workspace, .run = gemm_run };

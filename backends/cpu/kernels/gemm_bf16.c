@@ -123,6 +123,47 @@ QAT_INLINE void tile_sums(vf acc[MR][NV], const float *from, const char *a, int6
 	}
 }
 
+/* ---- sums of groups, whose scales stand outside ---- */
+
+/* to [MR][NR] = acc scale, onto what is there or alone. */
+QAT_INLINE void add_scaled(float *to, vf acc[MR][NV], const float *scale, int alone)
+{
+	vf s[NV];
+
+#pragma GCC unroll 3
+	for (int j = 0; j < NV; j++)
+		s[j] = vf_load(scale + j * LANES);
+#pragma GCC unroll 8
+	for (int i = 0; i < MR; i++)
+#pragma GCC unroll 3
+		for (int j = 0; j < NV; j++) {
+			float *at = to + i * NR + j * LANES;
+
+			vf_store(at, alone ? acc[i][j] * s[j]
+					   : vf_fma(acc[i][j], s[j], vf_load(at)));
+		}
+}
+
+/* Pairs [from, end) of a tile in columns j and on, onto `kept`: group by group. */
+static void tile_groups(const product *w, float *kept, const char *a, int64_t row, const char *b,
+			int64_t j, int64_t from, int64_t end)
+{
+	const qat_gemm_args *g = w->g;
+	const int64_t size = g->scale_group / 2, before = w->p0 / 2;
+	int64_t group = (before + from) / size;
+
+	for (int64_t p = from, stop; p < end; p = stop, group++) {
+		vf acc[MR][NV];
+
+		stop = min64(end, (group + 1) * size - before);
+		tile_sums(acc, NULL, a + (p - from) * PAIR, row, PAIR, b + (p - from) * NR * PAIR,
+			  stop - p);
+		add_scaled(kept, acc, g->scale_b + group * g->ld_scale + j, before + p == 0);
+	}
+}
+
+/* ---- from tiles to y ---- */
+
 /* A whole tile to its place in y. */
 QAT_INLINE void finish_whole(const qat_gemm_args *g, vf acc[MR][NV], int64_t i0, int64_t j0,
 			     int stream)
@@ -197,10 +238,14 @@ static void run_tile(const product *w, float *kept, int64_t i, int64_t panel, in
 
 	if (last && !w->stream)
 		expect(g, i, j);
-	if (g->trans_a)
+	if (g->scale_b) {
+		tile_groups(w, kept, a, row, b, j, from, end);
+		memcpy(acc, kept, sizeof acc);
+	} else if (g->trans_a) {
 		tile_sums(acc, first ? NULL : kept, a, PAIR, MR * PAIR, b, end - from);
-	else
+	} else {
 		tile_sums(acc, first ? NULL : kept, a, row, PAIR, b, end - from);
+	}
 	if (!last)
 		memcpy(kept, acc, sizeof acc);
 	else if (i + MR > g->m || j + NR > g->n)
@@ -303,8 +348,8 @@ static void run(const qat_gemm_args *g, void *room)
 }
 
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
-const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { workspace, run };
+const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { .workspace = workspace, .run = run, .scales = 1 };
 #elif !defined __AMX_BF16__
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
-const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { NULL, NULL };
+const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { NULL };
 #endif

@@ -326,5 +326,5 @@ static void run(const qat_gemm_args *g, void *room)
 }
 
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
-const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { workspace, run };
+const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { .workspace = workspace, .run = run };
 #endif

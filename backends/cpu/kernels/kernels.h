@@ -46,11 +46,17 @@ typedef struct qat_gemm_args {
 	 * be decoded; of type F32: to be rounded. */
 	const struct qat_dequantize_args *codes_a, *codes_b;
 	int32_t bf16;			/* 1: f32 operands are rounded; else f32 products */
+	/* Of codes_b [n, k], turned, with scales of 1, where the kernels say so: what sums over
+	 * scale_group of k, an even number, are multiplied with, [k / scale_group][ld_scale],
+	 * and 64 more that are not used. NULL: none. */
+	const float *scale_b;
+	int64_t scale_group, ld_scale;
 } qat_gemm_args;
 
 typedef struct qat_gemm_kernels {
 	int64_t (*workspace)(const qat_gemm_args *g);
 	void (*run)(const qat_gemm_args *g, void *workspace);
+	int32_t scales;			/* 1: takes scale_b */
 } qat_gemm_kernels;
 
 /* ---- quantize, dequantize: the four generic kernels read the scheme ---- */
@@ -101,7 +107,9 @@ int qat_quantize_supports(const qat_scheme *s, int64_t rows, int64_t cols);
 enum {
 	QAT_QMM_INT   = 1,	/* integer sums per group, EXACT */
 	QAT_QMM_INT64 = 2,	/* the same where int32 could overflow, plain C, EXACT */
-	QAT_QMM_FLOAT = 3	/* weights dequantized, f32 product, CLOSE */
+	QAT_QMM_FLOAT = 3,	/* weights dequantized, f32 product, CLOSE */
+	QAT_QMM_BF16  = 4	/* x is bf16, codes of weights are, too; scales outside of the sums
+				 * of bf16; CLOSE */
 };
 
 typedef struct qat_qmm {

@@ -60,6 +60,89 @@ static void lay_out(qat_qmm *p, const qat_qmm_kernels *kn)
 	p->weight_bytes = p->off_sum + (p->x_zero ? side : 0);
 }
 
+/* ---- floats times codes that are bf16 numbers ---- */
+
+/* Codes on their own, and on one block: integers less their zero point, or floats. */
+static int are_bf16(const qat_scheme *w)
+{
+	if (w->grid == QAT_GRID_FLOAT)
+		return w->zero == QAT_ZERO_NONE;
+	return w->grid == QAT_GRID_UNIFORM && w->zero != QAT_ZERO_FLOAT && folds(w, 1);
+}
+
+static int64_t scales_row(const qat_qmm *p)
+{
+	return (p->n + 15) / 16 * 16;
+}
+
+/* Codes as they are, less their zero points, then scales, [groups][scales_row]. */
+static int plan_bf16(const qat_dense *d, qat_qmm *p, uint32_t x_dtype)
+{
+	const int64_t group = p->ws->block_cols ? p->ws->block_cols : p->k;
+
+	if (p->xs || x_dtype != QAT_BF16 || !qat_dense_makes_bf16(d) ||
+	    !qat_dense_kernels(d)->gemm_bf16->scales || group % 2 || !are_bf16(p->ws))
+		return 0;
+	p->kind = QAT_QMM_BF16;
+	p->group = group;
+	p->groups = p->k / group;
+	p->off_scale = align64(p->n * p->k);
+	p->weight_bytes = align64(p->off_scale + 4 * (p->groups * scales_row(p) + 64));
+	return 1;
+}
+
+static int64_t weight_block(const qat_qmm *p, int64_t row, int64_t group)
+{
+	return (p->ws->block_rows ? row / p->ws->block_rows : 0) * p->groups + group;
+}
+
+static void pack_row(const qat_qmm *p, int8_t *out, const int8_t *codes, const int8_t *zero,
+		     int64_t row)
+{
+	if (!zero && out != codes)
+		memcpy(out, codes, (size_t)p->k);
+	for (int64_t k = 0; zero && k < p->k; k++)
+		out[k] = (int8_t)(codes[k] - zero[weight_block(p, row, k / p->group)]);
+}
+
+static void pack_bf16(const qat_qmm *p, char *packed, const int8_t *codes, const float *scale,
+		      const int8_t *zero)
+{
+	float *out = (float *)(void *)(packed + p->off_scale);
+	const int64_t ld = scales_row(p);
+
+#pragma omp parallel for schedule(static)
+	for (int64_t r = 0; r < p->n; r++) {
+		pack_row(p, (int8_t *)packed + r * p->k, codes + r * p->k, zero, r);
+		for (int64_t g = 0; g < p->groups; g++)
+			out[g * ld + r] = scale[weight_block(p, r, g)];
+	}
+	for (int64_t g = 0; g < p->groups; g++)
+		memset(out + g * ld + p->n, 0, (size_t)(ld - p->n) * sizeof *out);
+	memset(out + p->groups * ld, 0, 64 * sizeof *out);
+}
+
+static int run_bf16(qat_dense *d, const qat_qmm *p, const qat_qmm_args *a)
+{
+	static const float one = 1.0f;
+	qat_scheme scheme = *p->ws;
+	const qat_dequantize_args codes = { .scheme = &scheme, .rows = p->n, .cols = p->k,
+					    .codes = a->weight, .scale = &one };
+	const qat_gemm_args g = {
+		.m = a->m, .n = p->n, .k = p->k, .a = qat_src_of(a->x, QAT_BF16), .lda = p->k,
+		.b = qat_src_of(NULL, QAT_BF16), .ldb = p->k, .trans_b = 1, .codes_b = &codes,
+		.bias = a->bias, .y = a->y, .ldy = a->ldy, .bf16 = 1,
+		.scale_b = (const float *)(const void *)((const char *)a->weight + p->off_scale),
+		.scale_group = p->group, .ld_scale = scales_row(p),
+	};
+
+	scheme.block_rows = scheme.block_cols = 0;
+	scheme.zero = QAT_ZERO_NONE;
+	return qat_dense_matmul(d, &g);
+}
+
+/* ---- plans ---- */
+
 /* Columns of the finer of the two groupings; 0 where neither divides the other. */
 static int64_t common_group(int64_t k, const qat_scheme *x, const qat_scheme *w)
 {
@@ -92,7 +175,7 @@ static void plan_integer(qat_qmm *p, const qat_qmm_kernels *kn)
 }
 
 int qat_qmm_plan(const qat_dense *d, qat_qmm *out, int64_t n, int64_t k, const qat_scheme *x,
-		 const qat_scheme *w)
+		 uint32_t x_dtype, const qat_scheme *w)
 {
 	const qat_qmm_kernels *kn = qat_dense_kernels(d)->qmm;
 
@@ -104,6 +187,8 @@ int qat_qmm_plan(const qat_dense *d, qat_qmm *out, int64_t n, int64_t k, const q
 	if (k < 1 || n < 1)
 		return qat_fail(QAT_EINVAL, "quantized product of %lld x %lld: empty", (long long)n,
 				(long long)k);
+	if (plan_bf16(d, out, x_dtype))
+		return QAT_OK;
 	if (!x || !qat_code_integer(x, &out->x_shift) || !qat_code_integer(w, &out->w_shift)) {
 		plan_float(out);
 		return QAT_OK;
@@ -133,6 +218,8 @@ void qat_qmm_pack(const qat_dense *d, const qat_qmm *p, void *packed, const void
 {
 	if (p->kind == QAT_QMM_FLOAT)
 		widen(d, p->ws, packed, p->n, p->k, codes, scale, zero);
+	else if (p->kind == QAT_QMM_BF16)
+		pack_bf16(p, packed, codes, scale, zero);
 	else
 		qat_dense_kernels(d)->qmm->pack(p, packed, codes, scale, zero);
 }
@@ -142,19 +229,31 @@ void qat_qmm_pack_along(const qat_dense *d, const qat_qmm *p, void *packed, cons
 	qat_dense_kernels(d)->qmm->pack_along(p, packed, codes);
 }
 
+int qat_qmm_packs_in_place(const qat_qmm *p)
+{
+	return p->kind == QAT_QMM_BF16 && p->ws->zero != QAT_ZERO_INT;
+}
+
 int qat_qmm_unpacks(const qat_qmm *p)
 {
+	if (p->kind == QAT_QMM_BF16)
+		return qat_qmm_packs_in_place(p);
 	return p->kind != QAT_QMM_FLOAT && p->ws->grid == QAT_GRID_UNIFORM &&
 	       (p->ws->zero != QAT_ZERO_INT || p->w_zero);
 }
 
 void qat_qmm_unpack(const qat_dense *d, const qat_qmm *p, void *codes, const void *packed)
 {
-	qat_dense_kernels(d)->qmm->unpack(p, codes, packed);
+	if (p->kind == QAT_QMM_BF16)
+		memcpy(codes, packed, (size_t)(p->n * p->k));
+	else
+		qat_dense_kernels(d)->qmm->unpack(p, codes, packed);
 }
 
 int64_t qat_qmm_workspace(const qat_dense *d, const qat_qmm *p, int64_t m)
 {
+	if (p->kind == QAT_QMM_BF16)
+		return 0;
 	if (p->kind == QAT_QMM_FLOAT)
 		return align64(4 * m * p->k);
 	return qat_dense_kernels(d)->qmm->workspace(p, m);
@@ -182,6 +281,8 @@ int qat_qmm_run(qat_dense *d, const qat_qmm *p, const qat_qmm_args *a)
 {
 	if (p->kind == QAT_QMM_FLOAT)
 		return run_float(d, p, a);
+	if (p->kind == QAT_QMM_BF16)
+		return run_bf16(d, p, a);
 	qat_dense_kernels(d)->qmm->run(p, a);
 	return QAT_OK;
 }
