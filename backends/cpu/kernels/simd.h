@@ -104,6 +104,15 @@ QAT_INLINE int64_t max64(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
+/* Asks for what lies `ahead` bytes behind each line of p's bytes. Where a kernel goes over a few
+ * lines more than once, the processor does not see early enough which come next. Nothing is
+ * read, so that these may be no memory at all. */
+QAT_INLINE void ask_ahead(const void *p, int64_t bytes, int64_t ahead)
+{
+	for (int64_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)(ahead + i)));
+}
+
 /* Bits of the bf16 nearest to x: qat_f32_to_bf16 without branches. */
 QAT_INLINE uint16_t bf16_of(float x)
 {
