@@ -66,6 +66,32 @@ QAT_INLINE vf vf_sqrt(vf a) { return (vf){ sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2])
 #endif
 #endif
 
+/* Of two the smaller, the larger, and `yes` where a < b, else `no`. Where b is NaN: b, b, no. */
+#if defined __AVX512F__ && !defined QAT_PLAIN_TILES
+QAT_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+QAT_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+QAT_INLINE vf vf_less(vf a, vf b, vf yes, vf no)
+{
+	return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+#elif defined __AVX2__ && !defined QAT_PLAIN_TILES
+QAT_INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+QAT_INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+QAT_INLINE vf vf_less(vf a, vf b, vf yes, vf no)
+{
+	return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+#else
+QAT_INLINE vf vf_less(vf a, vf b, vf yes, vf no)
+{
+	const vi less = a < b;
+
+	return (vf)((less & (vi)yes) | (~less & (vi)no));
+}
+QAT_INLINE vf vf_min(vf a, vf b) { return vf_less(a, b, a, b); }
+QAT_INLINE vf vf_max(vf a, vf b) { return vf_less(b, a, a, b); }
+#endif
+
 /* a * b + c, fused where the ISA does that at no cost. */
 QAT_INLINE float madd(float a, float b, float c)
 {
