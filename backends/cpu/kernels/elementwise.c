@@ -210,11 +210,11 @@ static double squares(const float *x, int64_t n)
 static double sum_squares(qat_src x, int64_t n)
 {
 	enum { PIECES = 256 };
-	const int64_t chunks = div_up(n, SUM_CHUNK), per = div_up(chunks, PIECES);
+	const int64_t chunks = div_up(n, SUM_CHUNK), per = max64(div_up(chunks, PIECES), 1);
 	double part[PIECES] = { 0 }, sum = 0.0;
 
 #pragma omp parallel for schedule(static)
-	for (int64_t piece = 0; piece < PIECES; piece++) {
+	for (int64_t piece = 0; piece < div_up(chunks, per); piece++) {
 		const int64_t end = min64(n, (piece + 1) * per * SUM_CHUNK);
 		double s = 0.0;
 
