@@ -5,12 +5,27 @@
 #include "kernels.h"
 #include "vmath.h"
 
-enum { CHUNK = 1024, SUM_CHUNK = 16384 };
+enum { CHUNK = 1024, SUM_CHUNK = 16384, AHEAD = 1 };
 
-/* Rows of a table of loops: out[i] = f(a[i], b[i], c[i]) for n elements. */
+/* Rows of a table of loops: out[i] = f(a[i], b[i], c[i]) for n elements, and on to the end of
+ * a vector. */
 typedef void loop2(float *restrict y, const float *restrict a, const float *restrict b, int64_t n);
 typedef void loop3(float *restrict y, float *restrict z, const float *restrict a,
 		   const float *restrict b, const float *restrict c, int64_t n);
+
+/* Floats from element `at` of x and on to the end of a vector: in place, or in buf. */
+static const float *whole_floats(float *buf, qat_src x, int64_t at, int64_t n)
+{
+	const int64_t each = x.dtype == QAT_F32 ? 4 : 2;
+
+	ask_ahead((const char *)x.data + at * each, n * each, AHEAD * CHUNK * each);
+	if (n % LANES == 0)
+		return view_floats(buf, x.data, x.dtype, at, n);
+	load_floats(buf, x.data, x.dtype, at, n);
+	for (int64_t i = n; i < round_up(n, LANES); i++)
+		buf[i] = 0.0f;
+	return buf;
+}
 
 static void run2(qat_dst y, qat_src a, qat_src b, int64_t n, loop2 *f)
 {
@@ -18,9 +33,9 @@ static void run2(qat_dst y, qat_src a, qat_src b, int64_t n, loop2 *f)
 	for (int64_t c = 0; c < div_up(n, CHUNK); c++) {
 		float bufs[3][CHUNK] __attribute__((aligned(64)));
 		const int64_t at = c * CHUNK, len = min64(CHUNK, n - at);
-		const float *va = view_floats(bufs[0], a.data, a.dtype, at, len);
-		const float *vb = b.data ? view_floats(bufs[1], b.data, b.dtype, at, len) : va;
-		const int apart = y.data != a.data && y.data != b.data;
+		const float *va = whole_floats(bufs[0], a, at, len);
+		const float *vb = b.data ? whole_floats(bufs[1], b, at, len) : va;
+		const int apart = y.data != a.data && y.data != b.data && len % LANES == 0;
 		float *out = y.dtype == QAT_F32 && apart ? (float *)y.data + at : bufs[2];
 
 		f(out, va, vb, len);
@@ -71,28 +86,29 @@ static void scale(qat_dst y, qat_src x, float factor, int64_t n)
 			     const float *restrict unused, int64_t n) \
 	{ \
 		(void)unused; \
-		for (int64_t i = 0; i < n; i++) \
-			y[i] = f(x[i]); \
+		for (int64_t i = 0; i < n; i += LANES) \
+			vf_store(y + i, f(vf_load(x + i))); \
 	} \
 	static void f##_grad(float *restrict dx, const float *restrict x, \
 			     const float *restrict dy, int64_t n) \
 	{ \
-		for (int64_t i = 0; i < n; i++) \
-			dx[i] = dy[i] * f##_slope(x[i]); \
+		for (int64_t i = 0; i < n; i += LANES) \
+			vf_store(dx + i, vf_load(dy + i) * f##_slope(vf_load(x + i))); \
 	} \
 	static void f##_glu(float *restrict y, const float *restrict gate, \
 			    const float *restrict up, int64_t n) \
 	{ \
-		for (int64_t i = 0; i < n; i++) \
-			y[i] = f(gate[i]) * up[i]; \
+		for (int64_t i = 0; i < n; i += LANES) \
+			vf_store(y + i, f(vf_load(gate + i)) * vf_load(up + i)); \
 	} \
 	static void f##_glu_grad(float *restrict dgate, float *restrict dup, \
 				 const float *restrict gate, const float *restrict up, \
 				 const float *restrict dy, int64_t n) \
 	{ \
-		for (int64_t i = 0; i < n; i++) { \
-			dup[i] = dy[i] * f(gate[i]); \
-			dgate[i] = dy[i] * up[i] * f##_slope(gate[i]); \
+		for (int64_t i = 0; i < n; i += LANES) { \
+			const vf g = vf_load(gate + i), d = vf_load(dy + i); \
+			vf_store(dup + i, d * f(g)); \
+			vf_store(dgate + i, d * vf_load(up + i) * f##_slope(g)); \
 		} \
 	}
 
@@ -138,9 +154,8 @@ static void glu_grad(qat_dst dgate, qat_dst dup, qat_src gate, qat_src up, qat_s
 		float bufs[5][CHUNK] __attribute__((aligned(64)));
 		const int64_t at = c * CHUNK, len = min64(CHUNK, n - at);
 
-		f(bufs[0], bufs[1], view_floats(bufs[2], gate.data, gate.dtype, at, len),
-		  view_floats(bufs[3], up.data, up.dtype, at, len),
-		  view_floats(bufs[4], dy.data, dy.dtype, at, len), len);
+		f(bufs[0], bufs[1], whole_floats(bufs[2], gate, at, len),
+		  whole_floats(bufs[3], up, at, len), whole_floats(bufs[4], dy, at, len), len);
 		store_floats(dgate.data, dgate.dtype, at, bufs[0], len);
 		store_floats(dup.data, dup.dtype, at, bufs[1], len);
 	}
@@ -195,11 +210,11 @@ static double squares(const float *x, int64_t n)
 static double sum_squares(qat_src x, int64_t n)
 {
 	enum { PIECES = 256 };
-	const int64_t chunks = div_up(n, SUM_CHUNK), per = div_up(chunks, PIECES);
+	const int64_t chunks = div_up(n, SUM_CHUNK), per = max64(div_up(chunks, PIECES), 1);
 	double part[PIECES] = { 0 }, sum = 0.0;
 
 #pragma omp parallel for schedule(static)
-	for (int64_t piece = 0; piece < PIECES; piece++) {
+	for (int64_t piece = 0; piece < div_up(chunks, per); piece++) {
 		const int64_t end = min64(n, (piece + 1) * per * SUM_CHUNK);
 		double s = 0.0;
 

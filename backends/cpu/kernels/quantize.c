@@ -6,7 +6,7 @@
 #include "decode.h"
 #include "quantize_run.h"
 
-enum { PIECE = 1024, PARTS = 64, TOGETHER = 16 };
+enum { PIECE = 1024, PARTS = 64, TOGETHER = 16, AHEAD = 4096 };
 
 /* The blocks of a call, and where they are. */
 typedef struct quant_call {
@@ -85,6 +85,17 @@ static void row_codes(const quant_call *q, int64_t r, int64_t c, const quant_blo
 	}
 }
 
+/* What comes behind n elements that will be read twice, if they are few. */
+QAT_INLINE void ask_behind(const quant_call *q, int64_t r, int64_t c, int64_t n)
+{
+	const qat_src x = q->a->x;
+	const int64_t each = x.dtype == QAT_F32 ? 4 : 2, bytes = n * each;
+
+	if (bytes <= 4 * AHEAD)
+		ask_ahead((const char *)x.data + (r * q->a->cols + c) * each, bytes,
+			  max64(bytes, AHEAD));
+}
+
 /* Blocks [g, g + blocks) of a row, n elements each: read, measured and coded while they are
  * near. Scales divide, and several at a time do not wait for each other. */
 QAT_INLINE int short_blocks(const quant_call *q, int64_t r, int64_t g, int64_t blocks, int64_t n)
@@ -96,6 +107,7 @@ QAT_INLINE int short_blocks(const quant_call *q, int64_t r, int64_t g, int64_t b
 	quant_block k[TOGETHER];
 	int bad = 0;
 
+	ask_behind(q, r, c, blocks * n);
 	for (int64_t i = 0; i < blocks; i++) {
 		qat_block_stats b;
 
@@ -125,6 +137,7 @@ static int long_block(const quant_call *q, int64_t r, int64_t g)
 	qat_block_stats b;
 	quant_block k;
 
+	ask_behind(q, r, g * q->block_cols, q->block_cols);
 	qat_stats_init(&b);
 	b.second = q->second;
 	row_stats(q, &b, r, g * q->block_cols);

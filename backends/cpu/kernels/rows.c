@@ -151,24 +151,38 @@ static float largest(const float *restrict x, int64_t n, int32_t *at)
 	return magnitude > 0x7f800000u ? NAN : best;
 }
 
-static double sum_exp(const float *restrict x, float shift, int64_t n)
+/* Sixteen partial sums, whatever the ISA. */
+QAT_INLINE void add_exp(vf lane[WIDE / LANES], const float *x, float shift)
+{
+	for (int k = 0; k < WIDE / LANES; k++)
+		lane[k] += vf_exp(vf_load(x + k * LANES) - shift);
+}
+
+static double sum_exp_piece(const float *x, float shift, int64_t n)
+{
+	vf lane[WIDE / LANES] = { { 0 } };
+	float last[WIDE];
+	double sum = 0.0;
+	int64_t i = 0;
+
+	for (; i + WIDE <= n; i += WIDE)
+		add_exp(lane, x + i, shift);
+	if (i < n) {
+		for (int j = 0; j < WIDE; j++)
+			last[j] = i + j < n ? x[i + j] : -INFINITY;
+		add_exp(lane, last, shift);
+	}
+	for (int j = 0; j < WIDE; j++)
+		sum += lane[j / LANES][j % LANES];
+	return sum;
+}
+
+static double sum_exp(const float *x, float shift, int64_t n)
 {
 	double sum = 0.0;
 
-	for (int64_t i0 = 0; i0 < n; i0 += PIECE) {
-		const int64_t len = min64(PIECE, n - i0);
-		float e[PIECE], lane[WIDE] = { 0 };
-
-		for (int64_t i = 0; i < len; i++)
-			e[i] = vexp(x[i0 + i] - shift);
-		for (int64_t i = len; i < round_up(len, WIDE); i++)
-			e[i] = 0.0f;
-		for (int64_t i = 0; i < len; i += WIDE)
-			for (int j = 0; j < WIDE; j++)
-				lane[j] += e[i + j];
-		for (int j = 0; j < WIDE; j++)
-			sum += lane[j];
-	}
+	for (int64_t i = 0; i < n; i += PIECE)
+		sum += sum_exp_piece(x + i, shift, min64(PIECE, n - i));
 	return sum;
 }
 
@@ -184,9 +198,25 @@ QAT_INLINE void loss_row(float *nll, float *lse, int32_t *argmax, const float *x
 	*nll = label < 0 ? 0.0f : label >= v ? NAN : *lse - x[label];
 }
 
-/* d may start where x does: it is written behind what has been read. */
+/* out = g e^(x - shift). */
+static void slopes(float *restrict out, const float *x, float shift, float g, int64_t n)
+{
+	float last[LANES] = { 0 };
+	int64_t i = 0;
+
+	for (; i + LANES <= n; i += LANES)
+		vf_store(out + i, g * vf_exp(vf_load(x + i) - shift));
+	if (i == n)
+		return;
+	memcpy(last, x + i, (size_t)(n - i) * 4);
+	vf_store(last, g * vf_exp(vf_load(last) - shift));
+	memcpy(out + i, last, (size_t)(n - i) * 4);
+}
+
+/* d may start where x does: it is written behind what has been read. `ahead` bytes behind x is
+ * the row that comes next. */
 QAT_INLINE void slope_row(qat_dst d, int64_t at, const float *x, int32_t label, float shift,
-			  float g, int64_t v)
+			  float g, int64_t v, int64_t ahead)
 {
 	const float gr = label < 0 ? 0.0f : g;
 	const float hit = label < 0 || label >= v ? 0.0f : gr * (vexp(x[label] - shift) - 1.0f);
@@ -195,8 +225,8 @@ QAT_INLINE void slope_row(qat_dst d, int64_t at, const float *x, int32_t label, 
 		const int64_t len = min64(PIECE, v - i), hot = label - i;
 		float out[PIECE];
 
-		for (int64_t j = 0; j < len; j++)
-			out[j] = gr * vexp(x[i + j] - shift);
+		ask_ahead(x + i, len * 4, ahead);
+		slopes(out, x + i, shift, gr, len);
 		if (label < 0)
 			memset(out, 0, (size_t)len * 4);
 		else if (hot >= 0 && hot < len)
@@ -220,7 +250,8 @@ static void cross_entropy_grad(qat_dst d, int64_t ldd, const float *logits, int6
 {
 #pragma omp parallel for schedule(static)
 	for (int64_t r = 0; r < n; r++)
-		slope_row(d, r * ldd, logits + r * ld, labels[r], lse[r], g[r], v);
+		slope_row(d, r * ldd, logits + r * ld, labels[r], lse[r], g[r], v,
+			  ld * 4);
 }
 
 /* Both, while a row is near. */
@@ -233,7 +264,8 @@ static void cross_entropy_fused(float *nll, float *lse, int32_t *argmax, qat_dst
 		const float *x = logits + r * ld;
 
 		loss_row(nll + r, lse + r, argmax ? argmax + r : NULL, x, labels[r], v);
-		slope_row(d, r * ldd, x, labels[r], lse[r], g[r], v);
+		slope_row(d, r * ldd, x, labels[r], lse[r], g[r], v,
+			  ld * 4);
 	}
 }
 

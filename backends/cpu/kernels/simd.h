@@ -66,6 +66,32 @@ QAT_INLINE vf vf_sqrt(vf a) { return (vf){ sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2])
 #endif
 #endif
 
+/* Of two the smaller, the larger, and `yes` where a < b, else `no`. Where b is NaN: b, b, no. */
+#if defined __AVX512F__ && !defined QAT_PLAIN_TILES
+QAT_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+QAT_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+QAT_INLINE vf vf_less(vf a, vf b, vf yes, vf no)
+{
+	return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+#elif defined __AVX2__ && !defined QAT_PLAIN_TILES
+QAT_INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+QAT_INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+QAT_INLINE vf vf_less(vf a, vf b, vf yes, vf no)
+{
+	return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+#else
+QAT_INLINE vf vf_less(vf a, vf b, vf yes, vf no)
+{
+	const vi less = a < b;
+
+	return (vf)((less & (vi)yes) | (~less & (vi)no));
+}
+QAT_INLINE vf vf_min(vf a, vf b) { return vf_less(a, b, a, b); }
+QAT_INLINE vf vf_max(vf a, vf b) { return vf_less(b, a, a, b); }
+#endif
+
 /* a * b + c, fused where the ISA does that at no cost. */
 QAT_INLINE float madd(float a, float b, float c)
 {
@@ -102,6 +128,15 @@ QAT_INLINE int64_t min64(int64_t a, int64_t b)
 QAT_INLINE int64_t max64(int64_t a, int64_t b)
 {
 	return a > b ? a : b;
+}
+
+/* Asks for what lies `ahead` bytes behind each line of p's bytes. Where a kernel goes over a few
+ * lines more than once, the processor does not see early enough which come next. Nothing is
+ * read, so that these may be no memory at all. */
+QAT_INLINE void ask_ahead(const void *p, int64_t bytes, int64_t ahead)
+{
+	for (int64_t i = 0; i < bytes; i += 64)
+		__builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)(ahead + i)));
 }
 
 /* Bits of the bf16 nearest to x: qat_f32_to_bf16 without branches. */
