@@ -142,52 +142,79 @@ static void run_lots(head *h, lot *l, int64_t first, int64_t n)
 	products(h, l, n, h->v_pairs, a->out, a->ldo);
 }
 
-/* What lots first .. end read and write; most of them are the first to see their keys. */
-static void expect_lots(head *h, int64_t first, int64_t end)
-{
-	const qat_attention_args *a = h->a;
-	const int64_t from = first * LANES / h->shared;
-	const int64_t to = min64(a->length, div_up(end * LANES, h->shared));
+/* ---- heads ---- */
 
-	h->ahead = (ahead){ .n = 0 };
-	add_queries(h, a->q, a->ldq, from, to);
-	add_keys_ahead(h, a->k, a->ldk, h->position + from, h->position + to);
-	add_keys_ahead(h, a->v, a->ldv, h->position + from, h->position + to);
-	add_queries(h, qat_src_of(a->out.data, a->out.dtype), a->ldo, from, to);
+/* A head in parts that take equally long: where lots from the first on see ever more keys,
+ * those up to x take as long as x^2. */
+static int64_t start_of(const head *h, int64_t part)
+{
+	const double share = (double)part / (double)h->parts;
+
+	if (h->a->causal && !h->position && h->a->window <= 0)
+		return (int64_t)((double)h->lots * sqrt(share));
+	return h->lots * part / h->parts;
 }
 
-/* Lots first .. end of a head. */
-static void run_part(head *h, lot *l, int64_t first, int64_t end)
+/* What lots first .. end read and write; most of them are the first to see their keys. */
+static void want_lots(ahead *w, const head *h, int64_t first, int64_t end)
 {
+	const qat_attention_args *a = h->a;
+	int64_t from, to;
+
+	tokens_of(h, first, end, &from, &to);
+	want_queries(w, h, a->q, a->ldq, from, to);
+	want_keys(w, h, a->k, a->ldk, h->position + from, h->position + to);
+	want_keys(w, h, a->v, a->ldv, h->position + from, h->position + to);
+	want_queries(w, h, qat_src_of(a->out.data, a->out.dtype), a->ldo, from, to);
+}
+
+/* What the thread probably does next, as parts take equally long: the start of part i. */
+static void want_part(ahead *w, const head *h, int64_t i)
+{
+	head next = *h;
+
+	if (i >= h->heads * h->parts)
+		return;
+	take_head(&next, i / h->parts);
+	i = start_of(h, i % h->parts);
+	want_lots(w, &next, i, i + BESIDE);
+}
+
+/* Part i of all. */
+static void run_part(head *h, lot *l, int64_t i)
+{
+	const int64_t first = start_of(h, i % h->parts), end = start_of(h, i % h->parts + 1);
+
+	if (first == end)
+		return;
+	take_head(h, i / h->parts);
 	find_lot(h, l, first);
 	h->loaded = l->from / LANES * LANES;
-	expect_lots(h, first, first + BESIDE);
-	ask(&h->ahead, 1);
-	for (int64_t i = first; i < end; i += BESIDE) {
-		const int64_t n = min64(BESIDE, end - i);
+	for (int64_t k = first; k < end; k += BESIDE) {
+		const int64_t n = min64(BESIDE, end - k);
 
-		expect_lots(h, i + n, min64(i + n + BESIDE, end));
-		run_lots(h, l, i, n);
+		h->ahead = (ahead){ .n = 0 };
+		if (k + n < end)
+			want_lots(&h->ahead, h, k + n, min64(k + n + BESIDE, end));
+		else
+			want_part(&h->ahead, h, i + h->threads);
+		run_lots(h, l, k, n);
 	}
 }
 
 static void attention_run(const qat_attention_args *a)
 {
-	const int64_t heads = a->batch * a->kv_heads, threads = omp_get_max_threads();
-	const int64_t lots = div_up(a->length * a->heads / a->kv_heads, LANES);
-	const int64_t parts = min64(lots, div_up(2 * threads, heads));
+	head all;
 
+	measure(&all, a);
+	all.parts = min64(all.lots, div_up(2 * all.threads, all.heads));
 #pragma omp parallel for schedule(dynamic)
-	for (int64_t i = 0; i < heads * parts; i++) {
-		const int64_t at = i / parts, part = i % parts;
-		head h;
+	for (int64_t i = 0; i < all.heads * all.parts; i++) {
+		head h = all;
 		lot l[BESIDE];
 
-		measure(&h, a);
 		place(&h, l, (float *)a->workspace + place(&h, l, NULL) * omp_get_thread_num());
-		h.b = at / a->kv_heads;
-		h.kv = at % a->kv_heads;
-		run_part(&h, l, lots * part / parts, lots * (part + 1) / parts);
+		run_part(&h, l, i);
 	}
 }
 

@@ -18,6 +18,7 @@
 #define QAT_CPU_ATTENTION_BF16_H
 
 #include "attention.h"
+#include "attention_ahead.h"
 #include "turn.h"
 
 /* Bytes of a pair of bf16, of a panel's row. */
@@ -27,24 +28,17 @@ enum { PAIR = 4, LINE = 64 };
  * cycles; and fewer loads than products, as there are only two of either a cycle. */
 enum { TALL = 8, BESIDE = 2 };
 
-enum { MATRICES = 8 };		/* of all that is read or written by rows */
 enum { AHEAD = 48 };		/* keys that memory is asked for before they are needed */
-
-/* Memory that is asked for row by row, long before it is needed and between the tiles: the
- * processor cannot see which rows come next, and waits where too many are asked for at once. */
-typedef struct ahead {
-	struct { const char *at; int64_t step, bytes, rows; } part[MATRICES];
-	int64_t first, n, left;
-} ahead;
 
 /* What a thread works on. Behind the last key and the last channel are zeros. */
 typedef struct head {
 	const qat_attention_args *a;
+	int64_t heads, threads;		/* of keys in all sequences */
 	int64_t b, kv, shared;
 	int64_t d, pairs, wide;		/* channels, two by two, up to whole vectors */
 	int64_t key_rows, position;	/* of k and v for each sequence; of query 0 */
 	int64_t keys, span;		/* of a sequence, up to whole vectors */
-	int64_t rows, lots;		/* queries and heads */
+	int64_t rows, lots, parts;	/* queries and heads; what a thread takes of them */
 	int64_t loaded;			/* keys before this one are in what follows */
 	char *k_turned, *v_turned;	/* [span / 16][pairs][16] pairs of channels */
 	char *k_pairs, *v_pairs;	/* [wide / 16][span / 2][16] pairs of keys */
@@ -75,6 +69,8 @@ static char *take_bytes(float *base, int64_t *used, int64_t n)
 static void measure(head *h, const qat_attention_args *a)
 {
 	h->a = a;
+	h->heads = a->batch * a->kv_heads;
+	h->threads = omp_get_max_threads();
 	h->shared = a->heads / a->kv_heads;
 	h->d = a->head_dim;
 	h->pairs = div_up(h->d, 2);
@@ -85,8 +81,14 @@ static void measure(head *h, const qat_attention_args *a)
 	h->span = round_up(h->key_rows, LANES);
 	h->rows = a->length * h->shared;
 	h->lots = div_up(h->rows, LANES);
+}
+
+/* Number i of all heads of keys. */
+static void take_head(head *h, int64_t i)
+{
+	h->b = i / h->a->kv_heads;
+	h->kv = i % h->a->kv_heads;
 	h->loaded = 0;
-	h->ahead = (ahead){ .n = 0 };
 }
 
 /* ---- tiles ---- */
@@ -125,20 +127,28 @@ QAT_INLINE void clear(vf acc[TALL][BESIDE])
 		acc[i][0] = acc[i][1] = vf_set(0.0f);
 }
 
-/* 2^x within 3 ulp; subnormal results are anything as small. */
+/* 2^x within 2 ulp, 0 where that is subnormal. Of a power of the 32nd root, which is in a table
+ * but for its whole part, and a quotient near 1: products of pairs need the same units of the
+ * processor as products of floats, of which a polynomial alone takes twice as many. */
 QAT_INLINE vf exp2_of(vf x)
 {
-	const __m512 c = _mm512_max_ps((__m512)vf_set(-160.0f), (__m512)x);	/* or NaN */
-	const vf n = (vf)_mm512_roundscale_ps(c, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-	const vf r = (vf)c - n;
-	vf p = vf_set(1.32695341e-3f);
+	static const uint32_t roots[32] __attribute__((aligned(64))) = {
+		0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a,
+		0x3f79c3d3, 0x3f78f4f0, 0x3f7837f0, 0x3f778d3a, 0x3f76f532, 0x3f767043,
+		0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6, 0x3f7504f3, 0x3f74fbaf,
+		0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be, 0x3f76248c, 0x3f76a81e,
+		0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907, 0x3f7ac0c7, 0x3f7be4ba,
+		0x3f7d257d, 0x3f7e83b3,
+	};		/* bits of 2^(i / 32), less i << 18 */
+	const vf shift = vf_set(0x1.8p18f), t = x + shift, r = x - (t - shift);
+	const __m512i root = _mm512_permutex2var_epi32(_mm512_load_si512(roots), (__m512i)t,
+						       _mm512_load_si512(roots + 16));
+	const __m512 power = (__m512)_mm512_add_epi32(root, _mm512_slli_epi32((__m512i)t, 18));
+	const vf more = vf_fma(vf_set(0.240226492f), r, vf_set(0.693157315f)) * r;
+	const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, (__m512)vf_set(-126.0f),
+						    _CMP_NLT_UQ);		/* or NaN */
 
-	p = vf_fma(p, r, vf_set(9.671292268e-3f));
-	p = vf_fma(p, r, vf_set(5.550710857e-2f));
-	p = vf_fma(p, r, vf_set(0.240222469f));
-	p = vf_fma(p, r, vf_set(0.6931470037f));
-	p = vf_fma(p, r, vf_set(1.0f));
-	return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+	return (vf)_mm512_maskz_fmadd_ps(normal, (__m512)more, power, power);
 }
 
 /* 16 pairs (x, y), rounded. */
@@ -379,48 +389,24 @@ static void find_lot(const head *h, lot *l, int64_t i)
 	l->all_to = l->lane_to[0];
 }
 
-/* ---- memory that is asked for ---- */
-
-static void add_ahead(ahead *w, qat_src x, int64_t at, int64_t ld, int64_t width, int64_t count)
+/* Asks for rows of tokens from .. to, of all heads that share the keys. */
+static void want_queries(ahead *w, const head *h, qat_src q, int64_t ld, int64_t from, int64_t to)
 {
-	const int64_t bytes = qat_dtype_bytes(x.dtype);
-
-	if (count <= 0)
-		return;
-	w->part[w->n].at = (const char *)x.data + at * bytes;
-	w->part[w->n].step = ld * bytes;
-	w->part[w->n].bytes = width * bytes;
-	w->part[w->n++].rows = count;
-	w->left += count;
+	want(w, q, (h->b * h->a->length + from) * ld + h->kv * h->shared * h->d, ld,
+	     h->shared * h->d, to - from);
 }
 
-/* Rows of tokens from .. to, all heads that share the keys. */
-static void add_queries(head *h, qat_src q, int64_t ld, int64_t from, int64_t to)
+static void want_keys(ahead *w, const head *h, qat_src k, int64_t ld, int64_t from, int64_t to)
 {
-	add_ahead(&h->ahead, q, (h->b * h->a->length + from) * ld + h->kv * h->shared * h->d, ld,
-		  h->shared * h->d, to - from);
+	want(w, k, (h->b * h->key_rows + from) * ld + h->kv * h->d, ld, h->d,
+	     min64(to, h->keys) - from);
 }
 
-static void add_keys_ahead(head *h, qat_src k, int64_t ld, int64_t from, int64_t to)
+/* The tokens of lots first .. end. */
+static void tokens_of(const head *h, int64_t first, int64_t end, int64_t *from, int64_t *to)
 {
-	add_ahead(&h->ahead, k, (h->b * h->key_rows + from) * ld + h->kv * h->d, ld, h->d,
-		  min64(to, h->keys) - from);
-}
-
-/* Asks for as much as leaves the same for each of n times, of which this is one. */
-static void ask(ahead *w, int64_t n)
-{
-	const int64_t end = w->left - div_up(w->left, n);
-
-	for (; w->left > end; w->left--) {
-		const int64_t i = w->first;
-
-		for (int64_t c = 0; c < w->part[i].bytes; c += LINE)
-			__builtin_prefetch(w->part[i].at + c, 0, 2);
-		w->part[i].at += w->part[i].step;
-		if (!--w->part[i].rows)
-			w->first++;
-	}
+	*from = first * LANES / h->shared;
+	*to = min64(h->a->length, div_up(end * LANES, h->shared));
 }
 
 #endif

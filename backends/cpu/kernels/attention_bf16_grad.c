@@ -215,24 +215,34 @@ NEVER_INLINE void add_keys(const head *h, float *y, const char *x, const char *w
 
 /* ---- lots ---- */
 
-/* The lots from number `first` on, and where their gradients go. */
-static void expect_lots(head *h, int64_t first)
+/* What the lots from number `first` on read and write. */
+static void want_lots(ahead *w, const head *h, int64_t first)
 {
 	const qat_attention_args *a = h->a;
-	const int64_t from = first * LANES / h->shared;
-	const int64_t to = min64(a->length, div_up((first + LOTS) * LANES, h->shared));
+	int64_t from, to;
 
-	h->ahead = (ahead){ .n = 0 };
-	add_queries(h, a->dout, a->ldo, from, to);
-	add_queries(h, qat_src_of(a->out.data, a->out.dtype), a->ldo, from, to);
-	add_queries(h, a->q, a->ldq, from, to);
-	add_keys_ahead(h, a->k, a->ldk, from, to);
-	add_keys_ahead(h, a->v, a->ldv, from, to);
-	add_queries(h, qat_src_of(a->dq.data, a->dq.dtype), a->ldq, from, to);
-	if (first >= h->lots) {
-		add_keys_ahead(h, qat_src_of(a->dk.data, a->dk.dtype), a->ldk, 0, h->keys);
-		add_keys_ahead(h, qat_src_of(a->dv.data, a->dv.dtype), a->ldv, 0, h->keys);
-	}
+	tokens_of(h, first, first + LOTS, &from, &to);
+	want_queries(w, h, a->dout, a->ldo, from, to);
+	want_queries(w, h, qat_src_of(a->out.data, a->out.dtype), a->ldo, from, to);
+	want_queries(w, h, a->q, a->ldq, from, to);
+	want_keys(w, h, a->k, a->ldk, from, to);
+	want_keys(w, h, a->v, a->ldv, from, to);
+	want_queries(w, h, qat_src_of(a->dq.data, a->dq.dtype), a->ldq, from, to);
+}
+
+/* Where sums over rows go, and the head that the thread probably has next. */
+static void want_end(ahead *w, const head *h)
+{
+	const qat_attention_args *a = h->a;
+	const int64_t i = h->b * a->kv_heads + h->kv + h->threads;
+	head next = *h;
+
+	want_keys(w, h, qat_src_of(a->dk.data, a->dk.dtype), a->ldk, 0, h->keys);
+	want_keys(w, h, qat_src_of(a->dv.data, a->dv.dtype), a->ldv, 0, h->keys);
+	if (i >= h->heads)
+		return;
+	take_head(&next, i);
+	want_lots(w, &next, 0);
 }
 
 /* Keys before `to`, and nothing in their sums yet. */
@@ -245,15 +255,17 @@ static void start_keys(head *h, int64_t to)
 	memset(h->dv + from * h->wide, 0, (size_t)((h->loaded - from) * h->wide) * 4);
 }
 
-/* TALL keys and lots a .. b. */
-static void gradient_keys(const head *h, const lot *l, int64_t a, int64_t b, int64_t t)
+/* TALL keys and lots a .. b; as many keys are left. */
+static void gradient_keys(head *h, const lot *l, int64_t a, int64_t b, int64_t t, int64_t left)
 {
 	int64_t i = a;
 
+	ask(&h->ahead, 2 * left / TALL);
 	for (; i + 1 < b; i += 2)
 		make_two(h, l + i, t);
 	if (i < b)
 		make_one(h, l + i, t);
+	ask(&h->ahead, 2 * left / TALL - 1);
 	add_keys(h, h->dk + t * h->wide, l[a].ds_tile, l[a].q_pairs, b - a);
 	add_keys(h, h->dv + t * h->wide, l[a].p_tile, l[a].dout_pairs, b - a);
 }
@@ -263,7 +275,11 @@ static void gradient_lots(head *h, lot l[LOTS], int64_t first, int64_t n)
 {
 	int64_t a = 0, b = 0;
 
-	expect_lots(h, first + n);
+	h->ahead = (ahead){ .n = 0 };
+	if (first + n < h->lots)
+		want_lots(&h->ahead, h, first + n);
+	else
+		want_end(&h->ahead, h);
 	for (int64_t i = 0; i < n; i++) {
 		find_lot(h, l + i, first + i);
 		load_lot(h, l + i);
@@ -274,8 +290,7 @@ static void gradient_lots(head *h, lot l[LOTS], int64_t first, int64_t n)
 			a++;
 		while (b < n && l[b].from <= t)
 			b++;
-		ask(&h->ahead, (l[n - 1].to - t) / TALL);
-		gradient_keys(h, l, a, b, t);
+		gradient_keys(h, l, a, b, t, l[n - 1].to - t);
 	}
 	products(h, l, n, h->k_pairs, h->a->dq, h->a->ldq);
 }
@@ -296,8 +311,6 @@ static void gradient_head(head *h, lot l[LOTS])
 {
 	const qat_attention_args *a = h->a;
 
-	expect_lots(h, 0);
-	ask(&h->ahead, 1);
 	for (int64_t i = 0; i < h->lots; i += LOTS)
 		gradient_lots(h, l, i, min64(LOTS, h->lots - i));
 	store_keys(h, a->dk, a->ldk, h->dk, (float)a->scale);
@@ -306,16 +319,17 @@ static void gradient_head(head *h, lot l[LOTS])
 
 static void attention_grad(const qat_attention_args *a)
 {
+	head all;
+
+	measure(&all, a);
 #pragma omp parallel for schedule(dynamic)
-	for (int64_t i = 0; i < a->batch * a->kv_heads; i++) {
-		head h;
+	for (int64_t i = 0; i < all.heads; i++) {
+		head h = all;
 		lot l[LOTS];
 
-		measure(&h, a);
 		place_grad(&h, l, (float *)a->workspace +
 				  place_grad(&h, l, NULL) * omp_get_thread_num());
-		h.b = i / a->kv_heads;
-		h.kv = i % a->kv_heads;
+		take_head(&h, i);
 		gradient_head(&h, l);
 	}
 }
