@@ -5,146 +5,216 @@
 #if defined __AVX512BF16__
 #include "attention_bf16.h"
 
-static int64_t place(head *h, lot *l, float *base)
+static int64_t place(head *h, lot l[BESIDE], float *base)
 {
 	const int64_t turned = h->span * h->pairs * PAIR, paired = h->wide * h->span / 2 * PAIR;
 	int64_t used = 0;
 
 	h->k_turned = take_bytes(base, &used, turned);
 	h->v_pairs = take_bytes(base, &used, paired);
-	h->s = take_bytes(base, &used, h->span * LINE);
-	l->q = take_bytes(base, &used, h->pairs * LINE);
+	h->v_turned = h->k_pairs = NULL;
+	for (int i = 0; i < BESIDE; i++)
+		l[i].x = take_bytes(base, &used, h->span * LINE);
+	for (int i = 0; i < BESIDE; i++)
+		l[i].q = take_bytes(base, &used, h->pairs * LINE);
 	return used;
 }
 
 static int64_t attention_workspace(const qat_attention_args *a)
 {
 	head h;
-	lot l;
+	lot l[BESIDE];
 
 	measure(&h, a);
-	return 4 * place(&h, &l, NULL) * omp_get_max_threads();
+	return 4 * place(&h, l, NULL) * omp_get_max_threads();
 }
 
-/* 16 scores of each row, in units of log 2; returns the top ones. */
-NEVER_INLINE vf score_tile(const head *h, const lot *l, int64_t t, vf unit, vf top, int edge)
-{
-	float *s = (float *)(void *)(h->s + t * LINE);
-	vf acc[16];
+/* ---- scores ---- */
 
-	clear(acc);
-	add_products(acc, h->k_turned + t * h->pairs * PAIR, PAIR, LINE, l->q, h->pairs);
-#pragma GCC unroll 16
-	for (int i = 0; i < 16; i++) {
-		vf x = acc[i] * unit;
+/* They are f32, [span][16], in the place of P. */
+QAT_INLINE float *scores_of(const lot *l, int64_t t)
+{
+	return (float *)(void *)(l->x + t * LINE);
+}
+
+/* Scores of TALL keys in units of log 2. */
+QAT_INLINE void keep_scores(lot *l, int64_t t, vf acc[TALL][BESIDE], int j, vf unit, int edge)
+{
+	vf top = l->top;
+
+#pragma GCC unroll 8
+	for (int i = 0; i < TALL; i++) {
+		vf x = acc[i][j] * unit;
 
 		if (edge)
 			x = (vf)_mm512_mask_mov_ps((__m512)vf_set(-INFINITY), seen(l, t + i),
 						   (__m512)x);
 		top = (vf)_mm512_max_ps((__m512)x, (__m512)top);	/* not NaN */
-		vf_store(s + i * LANES, x);
+		vf_store(scores_of(l, t + i), x);
 	}
-	return top;
+	l->top = top;
 }
 
-static vf scores(const head *h, const lot *l)
+QAT_INLINE void score_tile(const head *h, lot *l, int64_t t, int n)
 {
 	const vf unit = vf_set((float)(h->a->scale * M_LOG2E));
-	vf top = vf_set(-INFINITY);
+	vf acc[TALL][BESIDE];
 
-	for (int64_t t = l->from; t < l->to; t += LANES)
-		top = whole(l, t) ? score_tile(h, l, t, unit, top, 0)
-				  : score_tile(h, l, t, unit, top, 1);
-	return top;
+	clear(acc);
+	add_products(acc, n, turned_key(h, h->k_turned, t), PAIR, LINE, l->q, h->pairs * LINE,
+		     h->pairs);
+#pragma GCC unroll 2
+	for (int j = 0; j < n; j++)
+		if (whole(l + j, t))
+			keep_scores(l + j, t, acc, j, unit, 0);
+		else
+			keep_scores(l + j, t, acc, j, unit, 1);
 }
 
+NEVER_INLINE void score_one(const head *h, lot *l, int64_t t)
+{
+	score_tile(h, l, t, 1);
+}
+
+NEVER_INLINE void score_two(const head *h, lot *l, int64_t t)
+{
+	score_tile(h, l, t, 2);
+}
+
+/* Of n lots. Two that are neighbours see keys that are. */
+static void scores(head *h, lot *l, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++)
+		l[i].top = vf_set(-INFINITY);
+	for (int64_t t = l[0].from; t < l[n - 1].to; t += TALL) {
+		ask(&h->ahead, (l[n - 1].to - t) / TALL);
+		if (n == 2 && t < l[0].to && t >= l[1].from)
+			score_two(h, l, t);
+		else
+			score_one(h, t < l[0].to ? l : l + 1, t);
+	}
+}
+
+/* ---- lots ---- */
+
 /* Scores become pairs of P, in place; returns their sum. */
-static vf probabilities(const head *h, const lot *l, vf top, vf *rounded)
+static vf probabilities(lot *l)
 {
 	const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
 	__m512 kept = (__m512)vf_set(0.0f);
+	const vf top = l->top;
 	vf sum = vf_set(0.0f);
 
 	for (int64_t t = l->from; t < l->to; t += 2) {
-		const float *s = (const float *)(const void *)(h->s + t * LINE);
+		const float *s = scores_of(l, t);
 		const vf x = exp2_of(vf_load(s) - top), y = exp2_of(vf_load(s + LANES) - top);
 		const __m512i p = pairs_of(x, y);
 
 		sum = sum + x + y;
 		kept = _mm512_dpbf16_ps(kept, (__m512bh)p, ones);
-		_mm512_storeu_si512(h->s + t / 2 * LINE, p);
+		_mm512_storeu_si512(l->x + t / 2 * LINE, p);
 	}
-	*rounded = (vf)kept;
+	l->factor = vf_set(1.0f) / (vf)kept;
 	return sum;
 }
 
-static void values(const head *h, const lot *l, vf rounded)
+/* n lots from number `first` on. */
+static void run_lots(head *h, lot *l, int64_t first, int64_t n)
 {
-	const int64_t from = l->from / 2 * LINE, pairs = (l->to - l->from) / 2;
-	float factor[LANES], tile[LANES * LANES];
+	const qat_attention_args *a = h->a;
 
-	vf_store(factor, vf_set(1.0f) / rounded);
-	for (int64_t c = 0; c < h->d; c += LANES) {
-		product_tile(tile, h->s + from,
-			     h->v_pairs + c / LANES * (h->span / 2 * LINE) + from, pairs, factor);
-		store_rows(h, l, h->a->out, h->a->ldo, c, tile);
+	for (int64_t i = 0; i < n; i++) {
+		rows q;
+
+		find_lot(h, l + i, first + i);
+		q = rows_of_lot(h, l + i, a->q.data, a->ldq);
+		turn(h, l[i].q, &q);
 	}
+	load_keys(h, l[n - 1].to);
+	scores(h, l, n);
+	for (int64_t i = 0; i < n; i++) {
+		const vf sum = probabilities(l + i);
+
+		for (int64_t k = 0; k < l[i].n; k++)
+			a->lse[l[i].token[k] * a->heads + l[i].part[k]] =
+				l[i].top[k] * (float)M_LN2 + logf(sum[k]);
+	}
+	products(h, l, n, h->v_pairs, a->out, a->ldo);
 }
 
-static void run_lot(const head *h, const lot *l)
-{
-	const qat_attention_args *a = h->a;
-	const rows q = rows_of_lot(h, l, a->q.data, a->ldq);
-	vf top, sum, rounded;
+/* ---- heads ---- */
 
-	turn(h, l->q, &q);
-	top = scores(h, l);
-	sum = probabilities(h, l, top, &rounded);
-	for (int64_t i = 0; i < l->n; i++)
-		a->lse[l->token[i] * a->heads + l->part[i]] =
-			top[i] * (float)M_LN2 + logf(sum[i]);
-	values(h, l, rounded);
+/* A head in parts that take equally long: where lots from the first on see ever more keys,
+ * those up to x take as long as x^2. */
+static int64_t start_of(const head *h, int64_t part)
+{
+	const double share = (double)part / (double)h->parts;
+
+	if (h->a->causal && !h->position && h->a->window <= 0)
+		return (int64_t)((double)h->lots * sqrt(share));
+	return h->lots * part / h->parts;
 }
 
-/* Part i of n of a head's lots. */
-static void run_part(head *h, lot *l, int64_t i, int64_t n)
+/* What lots first .. end read and write; most of them are the first to see their keys. */
+static void want_lots(ahead *w, const head *h, int64_t first, int64_t end)
 {
 	const qat_attention_args *a = h->a;
-	const int64_t lots = div_up(h->rows, LANES), first = lots * i / n, end = lots * (i + 1) / n;
-	int64_t from;
+	int64_t from, to;
 
+	tokens_of(h, first, end, &from, &to);
+	want_queries(w, h, a->q, a->ldq, from, to);
+	want_keys(w, h, a->k, a->ldk, h->position + from, h->position + to);
+	want_keys(w, h, a->v, a->ldv, h->position + from, h->position + to);
+	want_queries(w, h, qat_src_of(a->out.data, a->out.dtype), a->ldo, from, to);
+}
+
+/* What the thread probably does next, as parts take equally long: the start of part i. */
+static void want_part(ahead *w, const head *h, int64_t i)
+{
+	head next = *h;
+
+	if (i >= h->heads * h->parts)
+		return;
+	take_head(&next, i / h->parts);
+	i = start_of(h, i % h->parts);
+	want_lots(w, &next, i, i + BESIDE);
+}
+
+/* Part i of all. */
+static void run_part(head *h, lot *l, int64_t i)
+{
+	const int64_t first = start_of(h, i % h->parts), end = start_of(h, i % h->parts + 1);
+
+	if (first == end)
+		return;
+	take_head(h, i / h->parts);
 	find_lot(h, l, first);
-	from = l->from;
-	expect_lot(h, l, a->q, a->ldq);
-	find_lot(h, l, end - 1);
-	load_keys(h, a->k, a->ldk, h->k_turned, NULL, from, l->to);
-	load_keys(h, a->v, a->ldv, NULL, h->v_pairs, from, l->to);
-	for (int64_t k = first; k < end; k++) {
-		find_lot(h, l, min64(k + 1, end - 1));
-		expect_lot(h, l, a->q, a->ldq);
-		expect_lot(h, l, qat_src_of(a->out.data, a->out.dtype), a->ldo);
-		find_lot(h, l, k);
-		run_lot(h, l);
+	h->loaded = l->from / LANES * LANES;
+	for (int64_t k = first; k < end; k += BESIDE) {
+		const int64_t n = min64(BESIDE, end - k);
+
+		h->ahead = (ahead){ .n = 0 };
+		if (k + n < end)
+			want_lots(&h->ahead, h, k + n, min64(k + n + BESIDE, end));
+		else
+			want_part(&h->ahead, h, i + h->threads);
+		run_lots(h, l, k, n);
 	}
 }
 
 static void attention_run(const qat_attention_args *a)
 {
-	const int64_t heads = a->batch * a->kv_heads, threads = omp_get_max_threads();
-	const int64_t lots = div_up(a->length * a->heads / a->kv_heads, LANES);
-	const int64_t parts = min64(lots, div_up(2 * threads, heads));
+	head all;
 
+	measure(&all, a);
+	all.parts = min64(all.lots, div_up(2 * all.threads, all.heads));
 #pragma omp parallel for schedule(dynamic)
-	for (int64_t i = 0; i < heads * parts; i++) {
-		const int64_t at = i / parts;
-		head h;
-		lot l;
+	for (int64_t i = 0; i < all.heads * all.parts; i++) {
+		head h = all;
+		lot l[BESIDE];
 
-		measure(&h, a);
-		place(&h, &l, (float *)a->workspace + place(&h, &l, NULL) * omp_get_thread_num());
-		h.b = at / a->kv_heads;
-		h.kv = at % a->kv_heads;
-		run_part(&h, &l, i % parts, parts);
+		place(&h, l, (float *)a->workspace + place(&h, l, NULL) * omp_get_thread_num());
+		run_part(&h, l, i);
 	}
 }
 

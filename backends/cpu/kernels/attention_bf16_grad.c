@@ -8,6 +8,8 @@
 /* Lots of rows whose sums over rows are added up before they leave the registers. */
 enum { LOTS = 4 };
 
+enum { CODES = TALL * LANES * 2 };	/* bytes of a tile in bf16 */
+
 static int64_t place_grad(head *h, lot l[LOTS], float *base)
 {
 	const int64_t turned = h->span * h->pairs * PAIR, paired = h->wide * h->span / 2 * PAIR;
@@ -16,14 +18,15 @@ static int64_t place_grad(head *h, lot l[LOTS], float *base)
 	h->k_turned = take_bytes(base, &used, turned);
 	h->v_turned = take_bytes(base, &used, turned);
 	h->k_pairs = take_bytes(base, &used, paired);
+	h->v_pairs = NULL;
 	h->dk = take(base, &used, h->span * h->wide);
 	h->dv = take(base, &used, h->span * h->wide);
-	for (int i = 0; i < LOTS; i++) {
+	for (int i = 0; i < LOTS; i++)
+		l[i].x = take_bytes(base, &used, h->span / 2 * LINE);
+	for (int i = 0; i < LOTS; i++)
 		l[i].q = take_bytes(base, &used, h->pairs * LINE);
+	for (int i = 0; i < LOTS; i++)
 		l[i].dout = take_bytes(base, &used, h->pairs * LINE);
-		l[i].ds = take_bytes(base, &used, h->span / 2 * LINE);
-	}
-	/* Of all lots in a row: what a sum goes through. */
 	for (int i = 0; i < LOTS; i++)
 		l[i].q_pairs = take_bytes(base, &used, h->wide * 8 * PAIR);
 	for (int i = 0; i < LOTS; i++)
@@ -103,169 +106,230 @@ static void load_lot(const head *h, lot *l)
 	l->dot = dots_of_lot(h, l);
 	turn(h, l->q, &q);
 	pair_all(h, l->q_pairs, 8 * LINE, &q);
+	l->factor = vf_set((float)a->scale);
 	l->lse = vf_set(-INFINITY);
 	for (int64_t i = 0; i < l->n; i++)
 		l->lse[i] = a->lse[l->token[i] * a->heads + l->part[i]] * (float)-M_LOG2E;
 }
 
-/* P of 16 keys: f32 into p, rounded into the lot's tile. */
-NEVER_INLINE void probability_tile(const head *h, const lot *l, int64_t t, vf p[16], int edge)
-{
-	const vf unit = vf_set((float)(h->a->scale * M_LOG2E));
-	vf acc[16];
+/* ---- tiles ---- */
 
-	clear(acc);
-	add_products(acc, h->k_turned + t * h->pairs * PAIR, PAIR, LINE, l->q, h->pairs);
-#pragma GCC unroll 16
-	for (int i = 0; i < 16; i++) {
-		vf x = exp2_of(vf_fma(acc[i], unit, l->lse));
+/* P of TALL keys: f32 into p, rounded into the lot's tile. */
+QAT_INLINE void keep_p(const lot *l, int64_t t, vf p[TALL][BESIDE], vf acc[TALL][BESIDE], int j,
+		       vf unit, int edge)
+{
+#pragma GCC unroll 8
+	for (int i = 0; i < TALL; i++) {
+		vf x = exp2_of(vf_fma(acc[i][j], unit, l->lse));
 
 		if (edge)
 			x = (vf)_mm512_maskz_mov_ps(seen(l, t + i), (__m512)x);
-		p[i] = x;
+		p[i][j] = x;
 		_mm256_storeu_si256((__m256i *)(void *)(l->p_tile + i * 32),
 				    (__m256i)_mm512_cvtneps_pbh((__m512)x));
 	}
 }
 
-/* dS of 16 keys, rounded: pairs of rows, and pairs of keys. */
-NEVER_INLINE void slope_tile(const head *h, const lot *l, int64_t t, const vf p[16])
+QAT_INLINE void p_tile(const head *h, const lot *l, int64_t t, vf p[TALL][BESIDE], int n)
 {
-	vf acc[16];
+	const vf unit = vf_set((float)(h->a->scale * M_LOG2E));
+	vf acc[TALL][BESIDE];
 
 	clear(acc);
-	add_products(acc, h->v_turned + t * h->pairs * PAIR, PAIR, LINE, l->dout, h->pairs);
+	add_products(acc, n, turned_key(h, h->k_turned, t), PAIR, LINE, l->q, h->pairs * LINE,
+		     h->pairs);
+#pragma GCC unroll 2
+	for (int j = 0; j < n; j++)
+		if (whole(l + j, t))
+			keep_p(l + j, t, p, acc, j, unit, 0);
+		else
+			keep_p(l + j, t, p, acc, j, unit, 1);
+}
+
+/* dS of TALL keys, rounded: pairs of rows, and pairs of keys. */
+QAT_INLINE void ds_tile(const head *h, const lot *l, int64_t t, vf p[TALL][BESIDE], int n)
+{
+	vf acc[TALL][BESIDE];
+
+	clear(acc);
+	add_products(acc, n, turned_key(h, h->v_turned, t), PAIR, LINE, l->dout,
+		     h->pairs * LINE, h->pairs);
+#pragma GCC unroll 2
+	for (int j = 0; j < n; j++)
+#pragma GCC unroll 4
+		for (int i = 0; i < TALL; i += 2) {
+			const vf x = p[i][j] * (acc[i][j] - l[j].dot);
+			const vf y = p[i + 1][j] * (acc[i + 1][j] - l[j].dot);
+
+			_mm512_storeu_si512(l[j].ds_tile + i * 32,
+					    (__m512i)_mm512_cvtne2ps_pbh((__m512)y, (__m512)x));
+			_mm512_storeu_si512(l[j].x + (t + i) / 2 * LINE, pairs_of(x, y));
+		}
+}
+
+NEVER_INLINE void make_one(const head *h, const lot *l, int64_t t)
+{
+	vf p[TALL][BESIDE];
+
+	p_tile(h, l, t, p, 1);
+	ds_tile(h, l, t, p, 1);
+}
+
+NEVER_INLINE void make_two(const head *h, const lot *l, int64_t t)
+{
+	vf p[TALL][BESIDE];
+
+	p_tile(h, l, t, p, 2);
+	ds_tile(h, l, t, p, 2);
+}
+
+/* y, rows of `wide` channels, n panels of them, of TALL keys += x^T with, of several lots. */
+QAT_INLINE void add_tile(const head *h, float *y, const char *x, const char *with, int n,
+			 int64_t lots)
+{
+	vf acc[TALL][BESIDE];
+
 #pragma GCC unroll 8
-	for (int i = 0; i < 16; i += 2) {
-		const vf x = p[i] * (acc[i] - l->dot), y = p[i + 1] * (acc[i + 1] - l->dot);
-
-		_mm512_storeu_si512(l->ds_tile + i * 32,
-				    (__m512i)_mm512_cvtne2ps_pbh((__m512)y, (__m512)x));
-		_mm512_storeu_si512(l->ds + (t + i) / 2 * LINE, pairs_of(x, y));
-	}
+	for (int i = 0; i < TALL; i++)
+#pragma GCC unroll 2
+		for (int j = 0; j < n; j++)
+			acc[i][j] = vf_load(y + i * h->wide + j * LANES);
+	for (int64_t k = 0; k < lots; k++, x += CODES, with += h->wide * 8 * PAIR)
+		add_products(acc, n, x, 8 * PAIR, PAIR, with, 8 * LINE, 8);
+#pragma GCC unroll 8
+	for (int i = 0; i < TALL; i++)
+#pragma GCC unroll 2
+		for (int j = 0; j < n; j++)
+			vf_store(y + i * h->wide + j * LANES, acc[i][j]);
 }
 
-static void make_tile(const head *h, const lot *l, int64_t t)
+NEVER_INLINE void add_keys(const head *h, float *y, const char *x, const char *with, int64_t lots)
 {
-	vf p[16];
+	int64_t c = 0;
 
-	if (whole(l, t))
-		probability_tile(h, l, t, p, 0);
-	else
-		probability_tile(h, l, t, p, 1);
-	slope_tile(h, l, t, p);
+	for (; c + LANES < h->wide; c += 2 * LANES)
+		add_tile(h, y + c, x, with + c / LANES * (8 * LINE), 2, lots);
+	if (c < h->wide)
+		add_tile(h, y + c, x, with + c / LANES * (8 * LINE), 1, lots);
 }
 
-/* y [wide / 16] tiles of 16 keys += x^T with, of n lots. */
-NEVER_INLINE void add_keys(const head *h, float *y, const char *x, const char *with, int64_t n)
-{
-	vf acc[16];
+/* ---- lots ---- */
 
-	for (int64_t c = 0; c < h->d; c += LANES, y += LANES * LANES, with += 8 * LINE) {
-#pragma GCC unroll 16
-		for (int i = 0; i < 16; i++)
-			acc[i] = vf_load(y + i * LANES);
-		for (int64_t k = 0; k < n; k++)
-			add_products(acc, x + k * CODES, 8 * PAIR, PAIR,
-				     with + k * h->wide * 8 * PAIR, 8);
-#pragma GCC unroll 16
-		for (int i = 0; i < 16; i++)
-			vf_store(y + i * LANES, acc[i]);
-	}
-}
-
-static void store_dq(const head *h, const lot *l)
-{
-	const int64_t from = l->from / 2 * LINE, pairs = (l->to - l->from) / 2;
-	float factor[LANES], tile[LANES * LANES];
-
-	vf_store(factor, vf_set((float)h->a->scale));
-	for (int64_t c = 0; c < h->d; c += LANES) {
-		product_tile(tile, l->ds + from,
-			     h->k_pairs + c / LANES * (h->span / 2 * LINE) + from, pairs, factor);
-		store_rows(h, l, h->a->dq, h->a->ldq, c, tile);
-	}
-}
-
-/* The next lots, from number `first` on, and where their gradients go. */
-static void expect_lots(const head *h, int64_t first)
+/* What the lots from number `first` on read and write. */
+static void want_lots(ahead *w, const head *h, int64_t first)
 {
 	const qat_attention_args *a = h->a;
-	const int64_t end = min64(first + LOTS, div_up(h->rows, LANES));
-	lot l;
+	int64_t from, to;
 
-	for (int64_t i = first; i < end; i++) {
-		find_lot(h, &l, i);
-		expect_lot(h, &l, a->q, a->ldq);
-		expect_lot(h, &l, qat_src_of(a->out.data, a->out.dtype), a->ldo);
-		expect_lot(h, &l, a->dout, a->ldo);
-		expect_lot(h, &l, qat_src_of(a->dq.data, a->dq.dtype), a->ldq);
-	}
+	tokens_of(h, first, first + LOTS, &from, &to);
+	want_queries(w, h, a->dout, a->ldo, from, to);
+	want_queries(w, h, qat_src_of(a->out.data, a->out.dtype), a->ldo, from, to);
+	want_queries(w, h, a->q, a->ldq, from, to);
+	want_keys(w, h, a->k, a->ldk, from, to);
+	want_keys(w, h, a->v, a->ldv, from, to);
+	want_queries(w, h, qat_src_of(a->dq.data, a->dq.dtype), a->ldq, from, to);
+}
+
+/* Where sums over rows go, and the head that the thread probably has next. */
+static void want_end(ahead *w, const head *h)
+{
+	const qat_attention_args *a = h->a;
+	const int64_t i = h->b * a->kv_heads + h->kv + h->threads;
+	head next = *h;
+
+	want_keys(w, h, qat_src_of(a->dk.data, a->dk.dtype), a->ldk, 0, h->keys);
+	want_keys(w, h, qat_src_of(a->dv.data, a->dv.dtype), a->ldv, 0, h->keys);
+	if (i >= h->heads)
+		return;
+	take_head(&next, i);
+	want_lots(w, &next, 0);
+}
+
+/* Keys before `to`, and nothing in their sums yet. */
+static void start_keys(head *h, int64_t to)
+{
+	const int64_t from = h->loaded;
+
+	load_keys(h, to);
+	memset(h->dk + from * h->wide, 0, (size_t)((h->loaded - from) * h->wide) * 4);
+	memset(h->dv + from * h->wide, 0, (size_t)((h->loaded - from) * h->wide) * 4);
+}
+
+/* TALL keys and lots a .. b; as many keys are left. */
+static void gradient_keys(head *h, const lot *l, int64_t a, int64_t b, int64_t t, int64_t left)
+{
+	int64_t i = a;
+
+	ask(&h->ahead, 2 * left / TALL);
+	for (; i + 1 < b; i += 2)
+		make_two(h, l + i, t);
+	if (i < b)
+		make_one(h, l + i, t);
+	ask(&h->ahead, 2 * left / TALL - 1);
+	add_keys(h, h->dk + t * h->wide, l[a].ds_tile, l[a].q_pairs, b - a);
+	add_keys(h, h->dv + t * h->wide, l[a].p_tile, l[a].dout_pairs, b - a);
 }
 
 /* n lots from number `first` on. Those that see a key are neighbours. */
-static void gradient_lots(const head *h, lot l[LOTS], int64_t first, int64_t n)
+static void gradient_lots(head *h, lot l[LOTS], int64_t first, int64_t n)
 {
 	int64_t a = 0, b = 0;
 
-	expect_lots(h, first + n);
+	h->ahead = (ahead){ .n = 0 };
+	if (first + n < h->lots)
+		want_lots(&h->ahead, h, first + n);
+	else
+		want_end(&h->ahead, h);
 	for (int64_t i = 0; i < n; i++) {
 		find_lot(h, l + i, first + i);
 		load_lot(h, l + i);
 	}
-	for (int64_t t = l[0].from; t < l[n - 1].to; t += LANES) {
+	start_keys(h, l[n - 1].to);
+	for (int64_t t = l[0].from; t < l[n - 1].to; t += TALL) {
 		while (l[a].to <= t)
 			a++;
 		while (b < n && l[b].from <= t)
 			b++;
-		for (int64_t i = a; i < b; i++)
-			make_tile(h, l + i, t);
-		add_keys(h, h->dk + t * h->wide, l[a].ds_tile, l[a].q_pairs, b - a);
-		add_keys(h, h->dv + t * h->wide, l[a].p_tile, l[a].dout_pairs, b - a);
+		gradient_keys(h, l, a, b, t, l[n - 1].to - t);
 	}
-	for (int64_t i = 0; i < n; i++)
-		store_dq(h, l + i);
+	products(h, l, n, h->k_pairs, h->a->dq, h->a->ldq);
 }
 
-static void store_keys(const head *h, qat_dst y, int64_t ld, const float *tiles, float factor)
+static void store_keys(const head *h, qat_dst y, int64_t ld, const float *sums, float factor)
 {
 	for (int64_t t = 0; t < h->keys; t++)
-		for (int64_t c = 0; c < h->d; c += LANES) {
-			const float *x = tiles + t / LANES * LANES * h->wide + c * LANES;
+		for (int64_t c = 0; c < h->d; c += 2 * LANES) {
+			const float *x = sums + t * h->wide + c;
+			const vf v0 = vf_load(x), v1 = vf_load(c + LANES < h->wide ? x + LANES : x);
 
 			store_channels(y, (h->b * h->key_rows + t) * ld + h->kv * h->d + c,
-				       vf_load(x + t % LANES * LANES) * vf_set(factor), h->d - c);
+				       v0 * vf_set(factor), v1 * vf_set(factor), h->d - c);
 		}
 }
 
 static void gradient_head(head *h, lot l[LOTS])
 {
 	const qat_attention_args *a = h->a;
-	const int64_t lots = div_up(h->rows, LANES);
 
-	memset(h->dk, 0, (size_t)(h->span * h->wide) * 4);
-	memset(h->dv, 0, (size_t)(h->span * h->wide) * 4);
-	expect_lots(h, 0);
-	load_keys(h, a->k, a->ldk, h->k_turned, h->k_pairs, 0, h->keys);
-	load_keys(h, a->v, a->ldv, h->v_turned, NULL, 0, h->keys);
-	for (int64_t i = 0; i < lots; i += LOTS)
-		gradient_lots(h, l, i, min64(LOTS, lots - i));
+	for (int64_t i = 0; i < h->lots; i += LOTS)
+		gradient_lots(h, l, i, min64(LOTS, h->lots - i));
 	store_keys(h, a->dk, a->ldk, h->dk, (float)a->scale);
 	store_keys(h, a->dv, a->ldv, h->dv, 1.0f);
 }
 
 static void attention_grad(const qat_attention_args *a)
 {
+	head all;
+
+	measure(&all, a);
 #pragma omp parallel for schedule(dynamic)
-	for (int64_t i = 0; i < a->batch * a->kv_heads; i++) {
-		head h;
+	for (int64_t i = 0; i < all.heads; i++) {
+		head h = all;
 		lot l[LOTS];
 
-		measure(&h, a);
 		place_grad(&h, l, (float *)a->workspace +
 				  place_grad(&h, l, NULL) * omp_get_thread_num());
-		h.b = i / a->kv_heads;
-		h.kv = i % a->kv_heads;
+		take_head(&h, i);
 		gradient_head(&h, l);
 	}
 }
