@@ -185,15 +185,17 @@ def say_ours(o, model, rounds, best):
     table(rows)
 
 
-def say_own_ratios(o, rounds):
-    """What quantization costs or gains."""
-    rows = [["", "against", "speed", "memory"]]
+def say_own_ratios(o, model, rounds, best):
+    """What quantization costs or gains, and would gain if products at their ceilings were all."""
+    rows = [["", "against", "speed", "at the ceilings", "memory"]]
     for name in o.runs:
         mode, case = name.split()
         if CASES[case].weight and f"{mode} bf16" in o.runs:
-            rows.append([name, f"{mode} bf16"] + [
-                spread(ratios(rounds, name, f"{mode} bf16", key, "ours"), "{:.2f}")
-                for key in (SPEED, MEMORY)])
+            speed, memory = (spread(ratios(rounds, name, f"{mode} bf16", key, "ours"), "{:.2f}")
+                             for key in (SPEED, MEMORY))
+            floors = [token_seconds(which, model, best) for which in (f"{mode} bf16", name)]
+            rows.append([name, f"{mode} bf16", speed,
+                         f"{floors[0] / floors[1]:.2f}" if all(floors) else "-", memory])
     if rows[1:]:
         print("\nours over our own bf16, in the same round")
         table(rows)
@@ -274,7 +276,7 @@ def measure(o, model):
           f"{time.time() - began:.0f} s; median (least-most)\n")
     best = say_ceiling(o, rounds, names)
     say_ours(o, model, rounds, best)
-    say_own_ratios(o, rounds)
+    say_own_ratios(o, model, rounds, best)
     say_peer(o, rounds)
     if rounds[0]["peer"]:
         warn_losses(o, rounds)
