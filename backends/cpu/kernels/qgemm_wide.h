@@ -234,8 +234,8 @@ static void run_wide(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 	const int64_t wide = *panel + (last - *panel) / WIDE_PANELS * WIDE_PANELS;
 	const int alone = p->groups == 1 && !a->adds && a->y.dtype == QAT_BF16;
 
-	for (int64_t r = *row; r < stop; r += WIDE_ROWS)
-		for (int64_t j = *panel; j < wide; j += WIDE_PANELS)
+	for (int64_t j = *panel; j < wide; j += WIDE_PANELS)
+		for (int64_t r = *row; r < stop; r += WIDE_ROWS)
 			if (alone && (j + WIDE_PANELS) * LANES <= p->n)
 				one_alone(p, a, x, r, j);
 			else
