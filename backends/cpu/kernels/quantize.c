@@ -281,6 +281,21 @@ static int quantize_measured(const quant_call *q)
 	return bad;
 }
 
+static int quantize_rows(const quant_call *q)
+{
+	int bad = 0;
+
+	if (is_shared_out()) {
+		for (int64_t r = 0; r < q->a->rows; r++)
+			bad |= quantize_row(q, r);
+		return bad;
+	}
+#pragma omp parallel for schedule(static) reduction(|: bad)
+	for (int64_t r = 0; r < q->a->rows; r++)
+		bad |= quantize_row(q, r);
+	return bad;
+}
+
 static int quantize(const qat_quantize_args *a)
 {
 	const qat_scheme *s = a->scheme;
@@ -296,12 +311,8 @@ static int quantize(const qat_quantize_args *a)
 		return quantize_measured(&q);
 	if (s->scale_rule == QAT_SCALE_TWO_LEVEL)
 		return quantize_two(&q);
-	if (q.block_rows == 1) {
-#pragma omp parallel for schedule(static) reduction(|: bad)
-		for (int64_t r = 0; r < a->rows; r++)
-			bad |= quantize_row(&q, r);
-		return bad;
-	}
+	if (q.block_rows == 1)
+		return quantize_rows(&q);
 	for (int64_t i = 0; i < a->rows / q.block_rows; i++)
 		for (int64_t g = 0; g < q.groups; g++)
 			bad |= tall_block(&q, i, g);
