@@ -102,7 +102,7 @@ static void run_part(const qat_cpu *cpu, const qat_cpu_rows_to_codes *f, int64_t
 	cpu->kernels->quantize->quantize(&q);
 }
 
-/* The kernels' own loops have one thread each in here. */
+/* The kernels see that they are inside of a parallel region (simd.h is_shared_out). */
 static int run(qat_cpu *cpu, qat_cpu_step *s, qat_runtime *rt)
 {
 	const qat_cpu_rows_to_codes *f = &s->u.rows_to_codes;

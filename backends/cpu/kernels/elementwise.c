@@ -27,21 +27,29 @@ static const float *whole_floats(float *buf, qat_src x, int64_t at, int64_t n)
 	return buf;
 }
 
+static void chunk2(qat_dst y, qat_src a, qat_src b, int64_t at, int64_t n, loop2 *f)
+{
+	float bufs[3][CHUNK] __attribute__((aligned(64)));
+	const float *va = whole_floats(bufs[0], a, at, n);
+	const float *vb = b.data ? whole_floats(bufs[1], b, at, n) : va;
+	const int apart = y.data != a.data && y.data != b.data && n % LANES == 0;
+	float *out = y.dtype == QAT_F32 && apart ? (float *)y.data + at : bufs[2];
+
+	f(out, va, vb, n);
+	if (out == bufs[2])
+		store_floats(y.data, y.dtype, at, out, n);
+}
+
 static void run2(qat_dst y, qat_src a, qat_src b, int64_t n, loop2 *f)
 {
-#pragma omp parallel for schedule(static)
-	for (int64_t c = 0; c < div_up(n, CHUNK); c++) {
-		float bufs[3][CHUNK] __attribute__((aligned(64)));
-		const int64_t at = c * CHUNK, len = min64(CHUNK, n - at);
-		const float *va = whole_floats(bufs[0], a, at, len);
-		const float *vb = b.data ? whole_floats(bufs[1], b, at, len) : va;
-		const int apart = y.data != a.data && y.data != b.data && len % LANES == 0;
-		float *out = y.dtype == QAT_F32 && apart ? (float *)y.data + at : bufs[2];
-
-		f(out, va, vb, len);
-		if (out == bufs[2])
-			store_floats(y.data, y.dtype, at, out, len);
+	if (is_shared_out()) {
+		for (int64_t at = 0; at < n; at += CHUNK)
+			chunk2(y, a, b, at, min64(CHUNK, n - at), f);
+		return;
 	}
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < div_up(n, CHUNK); c++)
+		chunk2(y, a, b, c * CHUNK, min64(CHUNK, n - c * CHUNK), f);
 }
 
 static void add_loop(float *restrict y, const float *restrict a, const float *restrict b, int64_t n)

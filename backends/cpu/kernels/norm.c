@@ -129,6 +129,11 @@ static void row_forward(const qat_norm_args *a, int64_t r)
 
 static void norm_run(const qat_norm_args *a)
 {
+	if (is_shared_out()) {
+		for (int64_t r = 0; r < a->rows; r++)
+			row_forward(a, r);
+		return;
+	}
 #pragma omp parallel for schedule(static)
 	for (int64_t r = 0; r < a->rows; r++)
 		row_forward(a, r);

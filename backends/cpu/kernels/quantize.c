@@ -3,6 +3,8 @@
  *
  * A block is met in runs: at most PIECE elements of one row (quantize_run.h).
  */
+#include <float.h>
+
 #include "decode.h"
 #include "quantize_run.h"
 
@@ -14,6 +16,7 @@ typedef struct quant_call {
 	const qat_scheme *s;
 	int64_t block_rows, block_cols;
 	int64_t groups;			/* blocks in a row of blocks */
+	int plain;			/* has_plain_scales */
 	float second;			/* scale of the second level, where there is one */
 } quant_call;
 
@@ -96,6 +99,37 @@ QAT_INLINE void ask_behind(const quant_call *q, int64_t r, int64_t c, int64_t n)
 			  max64(bytes, AHEAD));
 }
 
+/* Whether scales are amax / divisor as it is: those of many blocks are one loop then. */
+static int has_plain_scales(const quant_call *q)
+{
+	const qat_scheme *s = q->s;
+
+	return s->scale_rule == QAT_SCALE_ABSMAX && s->scale_format == QAT_F32 &&
+	       s->zero == QAT_ZERO_NONE && !q->a->given_scale;
+}
+
+/* qat_block_scale of some blocks that has_plain_scales. */
+QAT_INLINE int plain_scales(const quant_call *q, quant_block *k, const float *x, int64_t index,
+			    int64_t blocks, int64_t n)
+{
+	const float divisor = (float)q->s->divisor, tiny = 7.88860905e-31f;	/* 2^-100 */
+	uint32_t top[TOGETHER], bad = 0;
+	float scale[TOGETHER];
+
+	for (int64_t i = 0; i < blocks; i++)
+		top[i] = run_amax(x + i * n, n);
+	for (int64_t i = 0; i < blocks; i++) {
+		const float amax = qat_f32_from_bits(top[i]), s = amax / divisor;
+
+		scale[i] = amax < tiny || s == 0.0f ? 1.0f : s <= FLT_MAX ? s : NAN;
+		bad |= top[i] >= 0x7f800000u;
+	}
+	for (int64_t i = 0; i < blocks; i++)
+		k[i] = (quant_block){ .scale = scale[i] };
+	memcpy(q->a->scale + index, scale, (size_t)blocks * 4);
+	return bad != 0;
+}
+
 /* Blocks [g, g + blocks) of a row, n elements each: read, measured and coded while they are
  * near. Scales divide, and several at a time do not wait for each other. */
 QAT_INLINE int short_blocks(const quant_call *q, int64_t r, int64_t g, int64_t blocks, int64_t n)
@@ -108,7 +142,9 @@ QAT_INLINE int short_blocks(const quant_call *q, int64_t r, int64_t g, int64_t b
 	int bad = 0;
 
 	ask_behind(q, r, c, blocks * n);
-	for (int64_t i = 0; i < blocks; i++) {
+	if (q->plain)
+		bad = plain_scales(q, k, x, r * q->groups + g, blocks, n);
+	for (int64_t i = 0; !q->plain && i < blocks; i++) {
 		qat_block_stats b;
 
 		qat_stats_init(&b);
@@ -281,6 +317,21 @@ static int quantize_measured(const quant_call *q)
 	return bad;
 }
 
+static int quantize_rows(const quant_call *q)
+{
+	int bad = 0;
+
+	if (is_shared_out()) {
+		for (int64_t r = 0; r < q->a->rows; r++)
+			bad |= quantize_row(q, r);
+		return bad;
+	}
+#pragma omp parallel for schedule(static) reduction(|: bad)
+	for (int64_t r = 0; r < q->a->rows; r++)
+		bad |= quantize_row(q, r);
+	return bad;
+}
+
 static int quantize(const qat_quantize_args *a)
 {
 	const qat_scheme *s = a->scheme;
@@ -290,18 +341,15 @@ static int quantize(const qat_quantize_args *a)
 	q.block_rows = s->block_rows ? s->block_rows : max64(a->rows, 1);
 	q.block_cols = s->block_cols ? s->block_cols : max64(a->cols, 1);
 	q.groups = a->cols / q.block_cols;
+	q.plain = has_plain_scales(&q);
 	if (a->mask)
 		memset(a->mask, 0, (size_t)(a->rows * div_up(a->cols, 8)));
 	if (qat_measures_blocks(s) && !a->given_scale)
 		return quantize_measured(&q);
 	if (s->scale_rule == QAT_SCALE_TWO_LEVEL)
 		return quantize_two(&q);
-	if (q.block_rows == 1) {
-#pragma omp parallel for schedule(static) reduction(|: bad)
-		for (int64_t r = 0; r < a->rows; r++)
-			bad |= quantize_row(&q, r);
-		return bad;
-	}
+	if (q.block_rows == 1)
+		return quantize_rows(&q);
 	for (int64_t i = 0; i < a->rows / q.block_rows; i++)
 		for (int64_t g = 0; g < q.groups; g++)
 			bad |= tall_block(&q, i, g);

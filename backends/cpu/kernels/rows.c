@@ -7,11 +7,20 @@ enum { PIECE = 1024, ROW_CHUNK = 64, WIDE = 16 };
 /* ---- rope ---- */
 
 /* n pairs (a, b) turned by the angle of (cosine, sine). */
-static void turn(float *restrict ya, float *restrict yb, const float *restrict a,
-		 const float *restrict b, const float *restrict cosine,
-		 const float *restrict sine, float sign, int64_t n)
+QAT_INLINE void turn(float *restrict ya, float *restrict yb, const float *restrict a,
+		     const float *restrict b, const float *restrict cosine,
+		     const float *restrict sine, float sign, int64_t n)
 {
-	for (int64_t i = 0; i < n; i++) {
+	int64_t i = 0;
+
+	for (; i + LANES <= n; i += LANES) {
+		const vf s = sign * vf_load(sine + i), c = vf_load(cosine + i);
+		const vf va = vf_load(a + i), vb = vf_load(b + i);
+
+		vf_store(ya + i, va * c - vb * s);
+		vf_store(yb + i, vb * c + va * s);
+	}
+	for (; i < n; i++) {
 		const float s = sign * sine[i];
 
 		ya[i] = a[i] * cosine[i] - b[i] * s;
@@ -19,25 +28,51 @@ static void turn(float *restrict ya, float *restrict yb, const float *restrict a
 	}
 }
 
+/* Heads of one token, from element `at` on, that are at most PIECE elements. */
+static void turn_heads(qat_dst y, qat_src x, int64_t at, int64_t heads, int64_t half,
+		       const float *cosine, const float *sine, float sign)
+{
+	const int64_t n = 2 * heads * half;
+	float in[PIECE], out[PIECE];
+	const float *v = view_floats(in, x.data, x.dtype, at, n);
+
+	for (int64_t p = 0; p < n; p += 2 * half)
+		turn(out + p, out + p + half, v + p, v + p + half, cosine, sine, sign, half);
+	store_floats(y.data, y.dtype, at, out, n);
+}
+
+/* A head of one token that is longer. */
+static void turn_long(qat_dst y, qat_src x, int64_t at, int64_t half, const float *cosine,
+		      const float *sine, float sign)
+{
+	for (int64_t i = 0; i < half; i += PIECE) {
+		const int64_t n = min64(PIECE, half - i);
+		float in[2][PIECE], out[2][PIECE];
+
+		turn(out[0], out[1], view_floats(in[0], x.data, x.dtype, at + i, n),
+		     view_floats(in[1], x.data, x.dtype, at + half + i, n), cosine + i, sine + i,
+		     sign, n);
+		store_floats(y.data, y.dtype, at + i, out[0], n);
+		store_floats(y.data, y.dtype, at + half + i, out[1], n);
+	}
+}
+
 static void rope(qat_dst y, qat_src x, const float *cosine, const float *sine, int64_t rows,
 		 int64_t length, int64_t heads, int64_t head_dim, int inverse)
 {
-	const int64_t half = head_dim / 2;
+	const int64_t half = head_dim / 2, some = max64(PIECE / head_dim, 1);
 	const float sign = inverse ? -1.0f : 1.0f;
 
 #pragma omp parallel for schedule(static)
 	for (int64_t r = 0; r < rows; r++)
-		for (int64_t p = 0; p < heads * half; p += min64(PIECE, half - p % half)) {
-			const int64_t i = p % half, n = min64(PIECE, half - i);
-			const int64_t at = r * heads * head_dim + p / half * head_dim + i;
-			const int64_t turned = r % length * half + i;
-			float in[2][PIECE], out[2][PIECE];
+		for (int64_t p = 0; p < heads; p += some) {
+			const int64_t at = (r * heads + p) * head_dim, turned = r % length * half;
 
-			turn(out[0], out[1], view_floats(in[0], x.data, x.dtype, at, n),
-			     view_floats(in[1], x.data, x.dtype, at + half, n),
-			     cosine + turned, sine + turned, sign, n);
-			store_floats(y.data, y.dtype, at, out[0], n);
-			store_floats(y.data, y.dtype, at + half, out[1], n);
+			if (head_dim > PIECE)
+				turn_long(y, x, at, half, cosine + turned, sine + turned, sign);
+			else
+				turn_heads(y, x, at, min64(some, heads - p), half, cosine + turned,
+					   sine + turned, sign);
 		}
 }
 

@@ -10,6 +10,10 @@
 #include <immintrin.h>
 #endif
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #define QAT_JOIN_(a, b) a##_##b
 #define QAT_JOIN(a, b) QAT_JOIN_(a, b)
 /* The name of an object that every ISA has of its own: QAT_NAME(qat_gemm). */
@@ -108,6 +112,17 @@ QAT_INLINE float round_near(float x)
 	const float big = 12582912.0f;		/* 1.5 * 2^23 */
 
 	return (x + big) - big;
+}
+
+/* Whether threads share the work out already, be it only one. A loop in here then is a plain
+ * one: even a parallel region of one thread takes microseconds to begin and to end. */
+QAT_INLINE int is_shared_out(void)
+{
+#ifdef _OPENMP
+	return omp_get_level() > 0;
+#else
+	return 1;
+#endif
 }
 
 QAT_INLINE int64_t div_up(int64_t a, int64_t b)
