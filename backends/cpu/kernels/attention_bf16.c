@@ -144,17 +144,6 @@ static void run_lots(head *h, lot *l, int64_t first, int64_t n)
 
 /* ---- heads ---- */
 
-/* A head in parts that take equally long: where lots from the first on see ever more keys,
- * those up to x take as long as x^2. */
-static int64_t start_of(const head *h, int64_t part)
-{
-	const double share = (double)part / (double)h->parts;
-
-	if (h->a->causal && !h->position && h->a->window <= 0)
-		return (int64_t)((double)h->lots * sqrt(share));
-	return h->lots * part / h->parts;
-}
-
 /* What lots first .. end read and write; most of them are the first to see their keys. */
 static void want_lots(ahead *w, const head *h, int64_t first, int64_t end)
 {

@@ -10,9 +10,10 @@
  * two others beside each other, so that what is loaded is multiplied more than once: two lots,
  * or 32 channels. P and dS are rounded to bf16 for their products; what O is divided by is the
  * sum of the rounded P, lse that of the others.
- * Every element is a chain over ascending channels, keys or rows, two by two, and a key that
- * is not seen adds 0: a query's bits depend on no block here, either, on no key behind it,
- * and not on whether there is a cache. Subnormal factors count as 0.
+ * Every element is a chain over ascending channels, keys or rows (two chains over the rows of
+ * a long sequence), two by two, and a key that is not seen adds 0: a query's bits depend on no
+ * block here, either, on no key behind it, and not on whether there is a cache. Subnormal
+ * factors count as 0.
  */
 #ifndef QAT_CPU_ATTENTION_BF16_H
 #define QAT_CPU_ATTENTION_BF16_H
@@ -38,11 +39,12 @@ typedef struct head {
 	int64_t d, pairs, wide;		/* channels, two by two, up to whole vectors */
 	int64_t key_rows, position;	/* of k and v for each sequence; of query 0 */
 	int64_t keys, span;		/* of a sequence, up to whole vectors */
-	int64_t rows, lots, parts;	/* queries and heads; what a thread takes of them */
+	int64_t rows, lots, parts;	/* queries and heads; what may be a thread's of them */
 	int64_t loaded;			/* keys before this one are in what follows */
 	char *k_turned, *v_turned;	/* [span / 16][pairs][16] pairs of channels */
 	char *k_pairs, *v_pairs;	/* [wide / 16][span / 2][16] pairs of keys */
-	float *dk, *dv;			/* [span][wide] */
+	int64_t part, summed;		/* of dk and dv: which; keys before this one are in it */
+	float *dk, *dv;			/* [parts][span][wide] */
 	ahead ahead;
 } head;
 
@@ -407,6 +409,17 @@ static void tokens_of(const head *h, int64_t first, int64_t end, int64_t *from, 
 {
 	*from = first * LANES / h->shared;
 	*to = min64(h->a->length, div_up(end * LANES, h->shared));
+}
+
+/* A head in parts that take equally long: where lots from the first on see ever more keys,
+ * those up to x take as long as x^2. */
+static int64_t start_of(const head *h, int64_t part)
+{
+	const double share = (double)part / (double)h->parts;
+
+	if (h->a->causal && !h->position && h->a->window <= 0)
+		return (int64_t)((double)h->lots * sqrt(share));
+	return h->lots * part / h->parts;
 }
 
 #endif

@@ -5,6 +5,10 @@
 #if defined __AVX512BF16__ && !defined __AMX_BF16__
 #include "attention_bf16.h"
 
+/* A long sequence has two sums over rows, so that two threads can share a head; whether they do
+ * changes nothing. */
+enum { LONG = 512, PARTS = 2 };
+
 /* Lots of rows whose sums over rows are added up before they leave the registers. */
 enum { LOTS = 4 };
 
@@ -19,8 +23,8 @@ static int64_t place_grad(head *h, lot l[LOTS], float *base)
 	h->v_turned = take_bytes(base, &used, turned);
 	h->k_pairs = take_bytes(base, &used, paired);
 	h->v_pairs = NULL;
-	h->dk = take(base, &used, h->span * h->wide);
-	h->dv = take(base, &used, h->span * h->wide);
+	h->dk = take(base, &used, h->parts * h->span * h->wide);
+	h->dv = take(base, &used, h->parts * h->span * h->wide);
 	for (int i = 0; i < LOTS; i++)
 		l[i].x = take_bytes(base, &used, h->span / 2 * LINE);
 	for (int i = 0; i < LOTS; i++)
@@ -38,12 +42,26 @@ static int64_t place_grad(head *h, lot l[LOTS], float *base)
 	return used;
 }
 
+static void measure_grad(head *h, const qat_attention_args *a)
+{
+	measure(h, a);
+	h->parts = a->length < LONG ? 1 : PARTS;
+}
+
+/* What a thread works on. */
+static void place_of(head *h, lot l[LOTS], int64_t thread)
+{
+	const int64_t each = place_grad(h, l, NULL);
+
+	place_grad(h, l, (float *)h->a->workspace + each * thread);
+}
+
 static int64_t attention_grad_workspace(const qat_attention_args *a)
 {
 	head h;
 	lot l[LOTS];
 
-	measure(&h, a);
+	measure_grad(&h, a);
 	return 4 * place_grad(&h, l, NULL) * omp_get_max_threads();
 }
 
@@ -245,19 +263,30 @@ static void want_end(ahead *w, const head *h)
 	want_lots(w, &next, 0);
 }
 
+/* Of key t in the sums over a part's rows. */
+static int64_t sums_at(const head *h, int64_t part, int64_t t)
+{
+	return (part * h->span + t) * h->wide;
+}
+
 /* Keys before `to`, and nothing in their sums yet. */
 static void start_keys(head *h, int64_t to)
 {
-	const int64_t from = h->loaded;
+	const int64_t at = sums_at(h, h->part, h->summed);
+	const int64_t bytes = (round_up(to, LANES) - h->summed) * h->wide * 4;
 
 	load_keys(h, to);
-	memset(h->dk + from * h->wide, 0, (size_t)((h->loaded - from) * h->wide) * 4);
-	memset(h->dv + from * h->wide, 0, (size_t)((h->loaded - from) * h->wide) * 4);
+	if (bytes <= 0)
+		return;
+	memset(h->dk + at, 0, (size_t)bytes);
+	memset(h->dv + at, 0, (size_t)bytes);
+	h->summed = round_up(to, LANES);
 }
 
 /* TALL keys and lots a .. b; as many keys are left. */
 static void gradient_keys(head *h, const lot *l, int64_t a, int64_t b, int64_t t, int64_t left)
 {
+	const int64_t at = sums_at(h, h->part, t);
 	int64_t i = a;
 
 	ask(&h->ahead, 2 * left / TALL);
@@ -266,8 +295,8 @@ static void gradient_keys(head *h, const lot *l, int64_t a, int64_t b, int64_t t
 	if (i < b)
 		make_one(h, l + i, t);
 	ask(&h->ahead, 2 * left / TALL - 1);
-	add_keys(h, h->dk + t * h->wide, l[a].ds_tile, l[a].q_pairs, b - a);
-	add_keys(h, h->dv + t * h->wide, l[a].p_tile, l[a].dout_pairs, b - a);
+	add_keys(h, h->dk + at, l[a].ds_tile, l[a].q_pairs, b - a);
+	add_keys(h, h->dv + at, l[a].p_tile, l[a].dout_pairs, b - a);
 }
 
 /* n lots from number `first` on. Those that see a key are neighbours. */
@@ -295,43 +324,108 @@ static void gradient_lots(head *h, lot l[LOTS], int64_t first, int64_t n)
 	products(h, l, n, h->k_pairs, h->a->dq, h->a->ldq);
 }
 
-static void store_keys(const head *h, qat_dst y, int64_t ld, const float *sums, float factor)
+/* 16 channels of key t, of all rows. Only the last part sees all keys. */
+static vf sum_of(const head *h, const float *sums, int64_t t, int64_t c, const int64_t end[PARTS])
 {
-	for (int64_t t = 0; t < h->keys; t++)
+	vf sum = vf_load(sums + sums_at(h, h->parts - 1, t) + c);
+
+	for (int64_t i = 0; i + 1 < h->parts; i++)
+		if (t < end[i])
+			sum += vf_load(sums + sums_at(h, i, t) + c);
+	return sum;
+}
+
+static void store_sums(const head *h, qat_dst y, int64_t ld, const float *sums, float factor,
+		       int64_t from, int64_t to)
+{
+	int64_t end[PARTS];
+	lot l;
+
+	for (int64_t i = 0; i < h->parts; i++) {
+		find_lot(h, &l, start_of(h, i + 1) - 1);
+		end[i] = l.to;
+	}
+	for (int64_t t = from; t < to; t++)
 		for (int64_t c = 0; c < h->d; c += 2 * LANES) {
-			const float *x = sums + t * h->wide + c;
-			const vf v0 = vf_load(x), v1 = vf_load(c + LANES < h->wide ? x + LANES : x);
+			const int64_t c1 = c + LANES < h->wide ? c + LANES : c;
+			const vf v0 = sum_of(h, sums, t, c, end) * vf_set(factor);
+			const vf v1 = sum_of(h, sums, t, c1, end) * vf_set(factor);
 
 			store_channels(y, (h->b * h->key_rows + t) * ld + h->kv * h->d + c,
-				       v0 * vf_set(factor), v1 * vf_set(factor), h->d - c);
+				       v0, v1, h->d - c);
 		}
 }
 
-static void gradient_head(head *h, lot l[LOTS])
+/* Part i of n of the keys. */
+static void store_keys(const head *h, int64_t i, int64_t n)
 {
 	const qat_attention_args *a = h->a;
+	const int64_t from = h->keys * i / n, to = h->keys * (i + 1) / n;
 
-	for (int64_t i = 0; i < h->lots; i += LOTS)
-		gradient_lots(h, l, i, min64(LOTS, h->lots - i));
-	store_keys(h, a->dk, a->ldk, h->dk, (float)a->scale);
-	store_keys(h, a->dv, a->ldv, h->dv, 1.0f);
+	store_sums(h, a->dk, a->ldk, h->dk, (float)a->scale, from, to);
+	store_sums(h, a->dv, a->ldv, h->dv, 1.0f, from, to);
+}
+
+/* ---- heads ---- */
+
+static void gradient_part(head *h, lot l[LOTS], int64_t part)
+{
+	const int64_t end = start_of(h, part + 1);
+
+	h->part = part;
+	h->summed = 0;
+	for (int64_t i = start_of(h, part); i < end; i += LOTS)
+		gradient_lots(h, l, i, min64(LOTS, end - i));
+}
+
+/* Heads from number `first` on, fewer than threads; sums of number i are where thread i works. */
+static void share_heads(const head *all, int64_t first)
+{
+	const int64_t n = (all->heads - first) * all->parts;
+
+#pragma omp parallel for schedule(dynamic)
+	for (int64_t i = 0; i < n; i++) {
+		head h = *all, sums = *all;
+		lot l[LOTS];
+
+		place_of(&sums, l, i / h.parts);
+		place_of(&h, l, omp_get_thread_num());
+		h.dk = sums.dk;
+		h.dv = sums.dv;
+		take_head(&h, first + i / h.parts);
+		gradient_part(&h, l, i % h.parts);
+	}
+#pragma omp parallel for schedule(dynamic)
+	for (int64_t i = 0; i < n; i++) {
+		head h = *all;
+		lot l[LOTS];
+
+		place_of(&h, l, i / h.parts);
+		take_head(&h, first + i / h.parts);
+		store_keys(&h, i % h.parts, h.parts);
+	}
 }
 
 static void attention_grad(const qat_attention_args *a)
 {
+	int64_t whole;
 	head all;
 
-	measure(&all, a);
+	measure_grad(&all, a);
+	whole = all.parts > 1 ? all.heads / all.threads * all.threads : all.heads;
 #pragma omp parallel for schedule(dynamic)
-	for (int64_t i = 0; i < all.heads; i++) {
+	for (int64_t i = 0; i < whole; i++) {
 		head h = all;
 		lot l[LOTS];
 
-		place_grad(&h, l, (float *)a->workspace +
-				  place_grad(&h, l, NULL) * omp_get_thread_num());
+		place_of(&h, l, omp_get_thread_num());
 		take_head(&h, i);
-		gradient_head(&h, l);
+		for (int64_t k = 0; k < h.parts; k++)
+			gradient_part(&h, l, k);
+		store_keys(&h, 0, 1);
 	}
+	if (whole < all.heads)
+		share_heads(&all, whole);
 }
 
 const qat_attention_kernels QAT_NAME(qat_attention_bf16_grad) = {
