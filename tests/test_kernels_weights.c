@@ -8,7 +8,7 @@
 #define ABSMAX .scale_rule = QAT_SCALE_ABSMAX
 #define ZERO .scale_rule = QAT_SCALE_MINMAX, .zero = QAT_ZERO_INT
 
-/* codes: whether they are bf16 numbers whose scales can stand outside of sums over pairs. */
+/* codes: whether they are bf16 numbers, so that scales can stand outside of sums. */
 static const struct { qat_scheme w; int codes; } schemes[] = {
 	{ SCHEME(UNIFORM, -7, 7, 1, 32, ABSMAX, .divisor = 7), 1 },
 	{ SCHEME(UNIFORM, -127, 127, 1, 0, ABSMAX, .divisor = 127), 1 },
@@ -17,7 +17,7 @@ static const struct { qat_scheme w; int codes; } schemes[] = {
 	{ SCHEME(UNIFORM, -128, 127, 1, 32, ZERO), 0 },
 	{ SCHEME(UNIFORM, 0, 15, 1, 32, .scale_rule = QAT_SCALE_MINMAX, .zero = QAT_ZERO_FLOAT), 0 },
 	{ SCHEME(UNIFORM, -7, 7, 1, 2, ABSMAX, .divisor = 7), 1 },
-	{ SCHEME(UNIFORM, -7, 7, 1, 3, ABSMAX, .divisor = 7), 0 },
+	{ SCHEME(UNIFORM, -7, 7, 1, 3, ABSMAX, .divisor = 7), 1 },
 	{ SCHEME(FLOAT, 0, 0, 1, 0, ABSMAX, .divisor = 448, .ebits = 4, .mbits = 3,
 		 .largest = 448.0f, .emax = 8), 1 },
 	{ SCHEME(FLOAT, 0, 0, 1, 96, .scale_rule = QAT_SCALE_POW2_FLOOR, .ebits = 2, .mbits = 1,
@@ -96,8 +96,19 @@ static void check_rows(qat_dense *d, const qat_qmm *p, const qat_qmm_args *all)
 	free(one);
 }
 
-static void one_product(const qat_kernels *kn, const qat_scheme *s, int codes, int64_t m,
-			int64_t n, int64_t k, uint32_t type)
+static int is_bf16(const qat_kernels *kn, const qat_scheme *s, int64_t k)
+{
+	const int64_t group = s->block_cols ? s->block_cols : k;
+
+	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+		if (&schemes[i].w == s)
+			return schemes[i].codes && kn->gemm_bf16->scales &&
+			       group % kn->gemm_bf16->scales == 0;
+	return 0;
+}
+
+static void one_product(const qat_kernels *kn, const qat_scheme *s, int64_t m, int64_t n,
+			int64_t k, uint32_t type)
 {
 	weight w = weight_new(kn, s, n, k);
 	float *x = random_floats(m * k, 1.0f), *bias = random_floats(n, 1.0f);
@@ -109,7 +120,7 @@ static void one_product(const qat_kernels *kn, const qat_scheme *s, int codes, i
 
 	ck_assert_int_eq(qat_dense_new(&d, kn), QAT_OK);
 	ck_assert_int_eq(qat_qmm_plan(d, &p, n, k, NULL, QAT_BF16, s), QAT_OK);
-	ck_assert_int_eq(p.kind, codes && kn->gemm_bf16->scales ? QAT_QMM_BF16 : QAT_QMM_FLOAT);
+	ck_assert_int_eq(p.kind, is_bf16(kn, s, k) ? QAT_QMM_BF16 : QAT_QMM_FLOAT);
 	a.weight = packed = guarded(p.weight_bytes);
 	a.workspace = work = guarded(qat_qmm_workspace(d, &p, m));
 	qat_qmm_pack(d, &p, packed, w.codes, w.scale, s->zero ? w.zero : NULL);
@@ -136,9 +147,8 @@ static void products(const qat_kernels *kn)
 	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
 		for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++)
 			if (j < 3 || kn->gemm_bf16->scales)
-				one_product(kn, &schemes[i].w, schemes[i].codes, shapes[j].m,
-					    shapes[j].n, shapes[j].k,
-					    (i + j) % 2 ? QAT_BF16 : QAT_F32);
+				one_product(kn, &schemes[i].w, shapes[j].m, shapes[j].n,
+					    shapes[j].k, (i + j) % 2 ? QAT_BF16 : QAT_F32);
 }
 
 START_TEST(scales_stand_outside_of_sums)

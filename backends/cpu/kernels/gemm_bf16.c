@@ -348,7 +348,7 @@ static void run(const qat_gemm_args *g, void *room)
 }
 
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
-const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { .workspace = workspace, .run = run, .scales = 1 };
+const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { .workspace = workspace, .run = run, .scales = 2 };
 #elif !defined __AMX_BF16__
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
 const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { NULL };

@@ -47,7 +47,7 @@ typedef struct qat_gemm_args {
 	const struct qat_dequantize_args *codes_a, *codes_b;
 	int32_t bf16;			/* 1: f32 operands are rounded; else f32 products */
 	/* Of codes_b [n, k], turned, with scales of 1, where the kernels say so: what sums over
-	 * scale_group of k, an even number, are multiplied with, [k / scale_group][ld_scale],
+	 * scale_group of k are multiplied with, [k / scale_group][ld_scale],
 	 * and 64 more that are not used. NULL: none. */
 	const float *scale_b;
 	int64_t scale_group, ld_scale;
@@ -56,7 +56,7 @@ typedef struct qat_gemm_args {
 typedef struct qat_gemm_kernels {
 	int64_t (*workspace)(const qat_gemm_args *g);
 	void (*run)(const qat_gemm_args *g, void *workspace);
-	int32_t scales;			/* 1: takes scale_b */
+	int32_t scales;			/* what scale_group is a multiple of; 0: no scale_b */
 } qat_gemm_kernels;
 
 /* ---- quantize, dequantize: the four generic kernels read the scheme ---- */

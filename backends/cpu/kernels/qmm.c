@@ -79,9 +79,9 @@ static int64_t scales_row(const qat_qmm *p)
 static int plan_bf16(const qat_dense *d, qat_qmm *p, uint32_t x_dtype)
 {
 	const int64_t group = p->ws->block_cols ? p->ws->block_cols : p->k;
+	const int64_t unit = qat_dense_makes_bf16(d) ? qat_dense_kernels(d)->gemm_bf16->scales : 0;
 
-	if (p->xs || x_dtype != QAT_BF16 || !qat_dense_makes_bf16(d) ||
-	    !qat_dense_kernels(d)->gemm_bf16->scales || group % 2 || !are_bf16(p->ws))
+	if (p->xs || x_dtype != QAT_BF16 || !unit || group % unit || !are_bf16(p->ws))
 		return 0;
 	p->kind = QAT_QMM_BF16;
 	p->group = group;
