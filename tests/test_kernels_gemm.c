@@ -68,24 +68,27 @@ static qat_gemm_args args_of(const shape *s, const operands *o, void *y)
 	return g;
 }
 
+/* Of large products every 13th element. */
 static void check_product(const shape *s, const operands *o, const void *y, const char *what)
 {
-	for (int64_t i = 0; i < s->m; i++)
-		for (int64_t j = 0; j < s->n; j++) {
-			double sum = 0.0, size = 0.0;
+	const int64_t next = s->m * s->n * s->k < 1 << 26 ? 1 : 13;
 
-			for (int64_t p = 0; p < s->k; p++) {
-				const double v = (double)o->a[s->trans_a ? p * s->m + i : i * s->k + p] *
-						 o->b[s->trans_b ? j * s->k + p : p * s->n + j];
+	for (int64_t e = 0; e < s->m * s->n; e += next) {
+		const int64_t i = e / s->n, j = e % s->n;
+		double sum = 0.0, size = 0.0;
 
-				sum += v;
-				size += fabs(v);
-			}
-			sum += (s->bias ? o->bias[j] : 0.0) + (s->addend ? o->c[i * s->n + j] : 0.0);
-			CHECK_NEAR(what, element(y, s->type_y, i * s->n + j), sum,
-				   (double)(s->k + 2) * 0x1p-24 * (size + 3.0) +
-				   unit(s->type_y) * fabs(sum));
+		for (int64_t p = 0; p < s->k; p++) {
+			const double v = (double)o->a[s->trans_a ? p * s->m + i : i * s->k + p] *
+					 o->b[s->trans_b ? j * s->k + p : p * s->n + j];
+
+			sum += v;
+			size += fabs(v);
 		}
+		sum += (s->bias ? o->bias[j] : 0.0) + (s->addend ? o->c[e] : 0.0);
+		CHECK_NEAR(what, element(y, s->type_y, e), sum,
+			   (double)(s->k + 2) * 0x1p-24 * (size + 3.0) +
+			   unit(s->type_y) * fabs(sum));
+	}
 }
 
 static void own_products(const qat_kernels *kn)
@@ -121,31 +124,41 @@ START_TEST(own_kernels)
 END_TEST
 
 /* A row has the same bits whatever stands beside it. */
-static void row_alone_of(const qat_kernels *kn, const qat_gemm_kernels *gemm, uint32_t type)
+static void row_alone_of(const qat_kernels *kn, const qat_gemm_kernels *gemm, const shape *all)
 {
-	const shape all = { 37, 45, 300, 0, 1, type, QAT_F32, 1, 0 };
-	operands o = operands_new(&all);
-	float y[37 * 45], one[45];
-	qat_gemm_args g = args_of(&all, &o, y);
+	operands o = operands_new(all);
+	float *y = random_floats(all->m * all->n, 1.0f), *one = random_floats(all->n, 1.0f);
+	qat_gemm_args g = args_of(all, &o, y);
 	void *work = guarded(gemm->workspace(&g));
 
 	gemm->run(&g, work);
-	for (int64_t i = 0; i < all.m; i++) {
-		g.m = 1;
-		g.a.data = (const char *)o.ta + i * all.k * qat_dtype_bytes(type);
+	g.m = 1;
+	free(work);
+	work = guarded(gemm->workspace(&g));
+	for (int64_t i = 0; i < all->m; i++) {
+		g.a.data = (const char *)o.ta + i * all->k * qat_dtype_bytes(all->type);
 		g.y.data = one;
 		gemm->run(&g, work);
-		MUST(!memcmp(one, y + i * 45, sizeof one), "%s: row %d", kn->name, (int)i);
+		MUST(!memcmp(one, y + i * all->n, (size_t)all->n * 4), "%s: row %d", kn->name,
+		     (int)i);
 	}
+	free(y);
+	free(one);
 	free(work);
 	operands_free(&o);
 }
 
 static void row_alone(const qat_kernels *kn)
 {
-	row_alone_of(kn, kn->gemm, QAT_F32);
-	if (kn->gemm_bf16->run)
-		row_alone_of(kn, kn->gemm_bf16, QAT_BF16);
+	static const shape any = { 37, 45, 300, 0, 1, QAT_F32, QAT_F32, 1, 0 };
+	static const shape pairs[] = {
+		{ 37, 45, 300, 0, 1, QAT_BF16, QAT_F32, 1, 0 },
+		{ 64, 33, 928, 0, 0, QAT_BF16, QAT_F32, 0, 0 },
+	};
+
+	row_alone_of(kn, kn->gemm, &any);
+	for (int i = 0; i < 2 && kn->gemm_bf16->run; i++)
+		row_alone_of(kn, kn->gemm_bf16, &pairs[i]);
 }
 
 START_TEST(rows_do_not_see_each_other)
@@ -206,6 +219,131 @@ static void made_operands(const qat_kernels *kn)
 START_TEST(operands_made_on_the_way)
 {
 	each_isa(made_operands);
+}
+END_TEST
+
+/* ---- products of bf16: every kind of operand, in all ways of storing it ---- */
+
+enum { PAIRS, FLOATS, CODES };		/* bf16; f32 that are rounded; codes that are decoded */
+
+typedef struct operand {
+	float *values, *scale;		/* as the product takes them */
+	void *data;
+	int8_t *codes;
+	qat_dequantize_args decode;
+} operand;
+
+static const qat_scheme by_rows = { .size = sizeof by_rows, .grid = QAT_GRID_UNIFORM, .bits = 8,
+	.qmin = -127, .qmax = 127, .block_rows = 1 };
+
+static operand operand_new(const qat_kernels *kn, int kind, int64_t rows, int64_t cols)
+{
+	const int64_t n = rows * cols;
+	operand o = { .values = random_floats(n, 1.0f), .scale = random_floats(rows, 0.02f),
+		      .codes = guarded(n) };
+
+	if (kind == CODES) {
+		uint16_t *decoded = guarded(n * 2);
+
+		for (int64_t i = 0; i < n; i++)
+			o.codes[i] = (int8_t)(random_word() % 255 - 127);
+		o.decode = (qat_dequantize_args){ .scheme = &by_rows, .rows = rows, .cols = cols,
+			.codes = o.codes, .scale = o.scale, .y = qat_dst_of(decoded, QAT_BF16) };
+		kn->quantize->dequantize(&o.decode);
+		for (int64_t i = 0; i < n; i++)
+			o.values[i] = qat_bf16_to_f32(decoded[i]);
+		free(decoded);
+		return o;
+	}
+	o.data = as_type(o.values, kind == PAIRS ? QAT_BF16 : QAT_F32, n);
+	for (int64_t i = 0; i < n; i++)
+		o.values[i] = qat_bf16_to_f32(qat_f32_to_bf16(o.values[i]));
+	return o;
+}
+
+static void operand_free(operand *o)
+{
+	free(o->values);
+	free(o->scale);
+	free(o->data);
+	free(o->codes);
+}
+
+static qat_src source(const operand *o, int kind)
+{
+	return qat_src_of(o->data, kind == FLOATS ? QAT_F32 : QAT_BF16);
+}
+
+/* The same bits with 1, 2 and 3 threads, and no byte behind y or the workspace. */
+static void one_of_pairs(const qat_kernels *kn, const shape *s, int kind_a, int kind_b)
+{
+	operand a = operand_new(kn, kind_a, s->trans_a ? s->k : s->m, s->trans_a ? s->m : s->k);
+	operand b = operand_new(kn, kind_b, s->trans_b ? s->n : s->k, s->trans_b ? s->k : s->n);
+	operands o = { .a = a.values, .b = b.values, .ta = NULL, .tb = NULL,
+		       .c = random_floats(s->m * s->n, 1.0f), .bias = random_floats(s->n, 1.0f) };
+	const int64_t bytes = s->m * s->n * qat_dtype_bytes(s->type_y);
+	void *y[3];
+
+	for (int t = 0; t < 3; t++) {
+		qat_gemm_args g = args_of(s, &o, y[t] = guarded(s->m * s->n * 4));
+		int64_t room;
+		void *work;
+
+		g.bf16 = 1;
+		g.a = source(&a, kind_a);
+		g.b = source(&b, kind_b);
+		g.codes_a = kind_a == CODES ? &a.decode : NULL;
+		g.codes_b = kind_b == CODES ? &b.decode : NULL;
+		use_threads(t + 1);
+		room = kn->gemm_bf16->workspace(&g);
+		work = guarded(room);
+		memset(work, 0xff, (size_t)room);	/* NaN, as what it held before may be */
+		kn->gemm_bf16->run(&g, work);
+		check_guard(work, (room + 63) / 64 * 64);
+		check_guard(y[t], (s->m * s->n * 4 + 63) / 64 * 64);
+		MUST(!memcmp(y[0], y[t], (size_t)bytes), "%s: %d threads", kn->name, t + 1);
+		free(work);
+	}
+	check_product(s, &o, y[0], kn->name);
+	for (int t = 0; t < 3; t++)
+		free(y[t]);
+	free(o.c);
+	free(o.bias);
+	operand_free(&a);
+	operand_free(&b);
+}
+
+/* Every kind in a small product with edges; then several tasks, chunks and steps of k. */
+static void products_of_pairs(const qat_kernels *kn)
+{
+	static const shape large[] = {
+		{ 288, 800, 96, 0, 1, 0, QAT_F32, 0, 0 },	/* past the caches */
+		{ 288, 416, 800, 0, 0, 0, QAT_BF16, 1, 0 },
+		{ 321, 397, 830, 1, 1, 0, QAT_F32, 1, 1 },
+		{ 160, 1600, 900, 0, 1, 0, QAT_F32, 1, 0 },
+		{ 64, 1600, 2900, 1, 0, 0, QAT_F32, 0, 2 },
+		{ 530, 40, 1700, 1, 0, 0, QAT_BF16, 0, 1 },
+		{ 64, 1600, 2912, 0, 0, 0, QAT_F32, 0, 1 },
+		{ 64, 96, 2048, 0, 1, 0, QAT_F32, 0, 0 },	/* rows that are in the way */
+	};
+	shape s = { 45, 70, 93, 0, 0, 0, QAT_F32, 1, 0 };
+
+	for (int way = 0; way < 36 && kn->gemm_bf16->run; way++) {
+		s.trans_a = way & 1;
+		s.trans_b = way >> 1 & 1;
+		s.type_y = way % 5 ? QAT_F32 : QAT_BF16;
+		s.addend = way % 3;
+		if (s.type_y == QAT_BF16)
+			s.addend = 0;
+		one_of_pairs(kn, &s, way / 4 % 3, way / 12);
+	}
+	for (size_t i = 0; i < sizeof large / sizeof *large && kn->gemm_bf16->run; i++)
+		one_of_pairs(kn, &large[i], i == 4 ? CODES : PAIRS, i % 2 ? FLOATS : PAIRS);
+}
+
+START_TEST(all_kinds_of_operands)
+{
+	each_isa(products_of_pairs);
 }
 END_TEST
 
@@ -407,5 +545,6 @@ START_TEST(linear_cross_entropy)
 END_TEST
 
 RUN_TESTS("kernels_gemm", own_kernels, rows_do_not_see_each_other, operands_made_on_the_way,
+	  all_kinds_of_operands,
 	  whatever_serves, long_sums_of_any_number_of_threads,
 	  linear_cross_entropy)

@@ -1,5 +1,6 @@
 /* gemm_bf16.c - products of bf16 operands, summed in f32 two by two, where the ISA does that
- * in one instruction and has no tiles; elsewhere the table is empty. Per ISA.
+ * in one instruction and has no tiles (gemm_bf16_tiles.c); without either the table is empty.
+ * Per ISA.
  *
  * For some depth of k and ACROSS columns of y the right operand is packed once for all
  * threads, then some rows of the left one, unless its pairs are neighbours where it is;
@@ -303,7 +304,7 @@ static void run(const qat_gemm_args *g, void *room)
 
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
 const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { workspace, run };
-#else
+#elif !defined __AMX_BF16__
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
 const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { NULL, NULL };
 #endif

@@ -1,6 +1,6 @@
-/* gemm_bf16.h - what products of bf16 of any kind need: operands, the right one's panels, and
- * elements of y. Part of gemm_bf16.c, which says before what it multiplies at once: MR rows and
- * NV vectors of columns of y, and DEEP of k.
+/* gemm_bf16.h - what both kinds of products of bf16 share: operands, the right one's panels, and
+ * elements of y. Part of gemm_bf16.c and gemm_bf16_tiles.c, which say before what they
+ * multiply at once: MR rows and NV vectors of columns of y, and DEEP of k.
  *
  * Panels of the right operand are [k / 2][NR] pairs, up to whole DEEP. Operands that are f32, or
  * codes, are rounded or decoded on the way: they never exist in bf16.
