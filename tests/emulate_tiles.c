@@ -280,15 +280,17 @@ static int perform(const decoded *d)
 	}
 }
 
+/* Also what follows at once, as most of the time is the signal's. */
 static void on_illegal(int number, siginfo_t *info, void *context)
 {
 	ucontext_t *c = context;
-	decoded d;
+	int done = 0;
 
 	(void)number, (void)info;
-	if (!decode(&d, c) || !perform(&d))
+	for (decoded d; decode(&d, c) && perform(&d); done++)
+		c->uc_mcontext.gregs[REG_RIP] += d.length;
+	if (!done)
 		fault("an instruction that it does not know");
-	c->uc_mcontext.gregs[REG_RIP] += d.length;
 }
 
 static int emulates(void)
