@@ -44,14 +44,14 @@ static void tiles_begin(void)
 	static const uint8_t zeros[16 * 64];
 
 	tiles_open(64);
-	_tile_zero(0);
-	_tile_zero(1);
-	_tile_zero(2);
-	_tile_zero(3);
-	_tile_loadd(4, zeros, 64);
-	_tile_loadd(5, zeros, 64);
-	_tile_loadd(6, zeros, 64);
-	_tile_loadd(7, zeros, 64);
+	tile_clear(0);
+	tile_clear(1);
+	tile_clear(2);
+	tile_clear(3);
+	tile_load(4, zeros, 64);
+	tile_load(5, zeros, 64);
+	tile_load(6, zeros, 64);
+	tile_load(7, zeros, 64);
 }
 
 #define TILES(dot, each) \
@@ -67,7 +67,7 @@ static void tiles_begin(void)
 
 static double pairs(void)
 {
-	TILES(_tile_dpbf16ps, 32 * 2);
+	TILES(tile_dot_pairs, 32 * 2);
 }
 #elif defined __AVX512BF16__
 #define PAIRS "vdpbf16ps"
@@ -91,7 +91,7 @@ static double pairs(void)
 
 static double bytes(void)
 {
-	TILES(_tile_dpbsud, 64 * 2);
+	TILES(tile_dot, 64 * 2);
 }
 #elif defined __AVX512VNNI__
 #define BYTES "vpdpbusd"

@@ -96,24 +96,24 @@ static int64_t left_parts(const product *w)
 QAT_INLINE void block_begin(const float *from)
 {
 	if (from) {
-		_tile_loadd(0, from, NR * 4);
-		_tile_loadd(1, from + TILE, NR * 4);
-		_tile_loadd(2, from + TILE * NR, NR * 4);
-		_tile_loadd(3, from + TILE * NR + TILE, NR * 4);
+		tile_load(0, from, NR * 4);
+		tile_load(1, from + TILE, NR * 4);
+		tile_load(2, from + TILE * NR, NR * 4);
+		tile_load(3, from + TILE * NR + TILE, NR * 4);
 	} else {
-		_tile_zero(0);
-		_tile_zero(1);
-		_tile_zero(2);
-		_tile_zero(3);
+		tile_clear(0);
+		tile_clear(1);
+		tile_clear(2);
+		tile_clear(3);
 	}
 }
 
 QAT_INLINE void block_save(float *to)
 {
-	_tile_stored(0, to, NR * 4);
-	_tile_stored(1, to + TILE, NR * 4);
-	_tile_stored(2, to + TILE * NR, NR * 4);
-	_tile_stored(3, to + TILE * NR + TILE, NR * 4);
+	tile_save(0, to, NR * 4);
+	tile_save(1, to + TILE, NR * 4);
+	tile_save(2, to + TILE * NR, NR * 4);
+	tile_save(3, to + TILE * NR + TILE, NR * 4);
 }
 
 /* Four loads for four products, which take longer. */
@@ -122,14 +122,14 @@ QAT_INLINE void block_sums(const char *a, int64_t row, const char *b, int64_t n)
 	const char *below = a + TILE * row;
 
 	for (int64_t k = 0; k < n; k++, a += LINE, below += LINE, b += TILE * NR * PAIR) {
-		_tile_loadd(4, a, row);
-		_tile_loadd(6, b, NR * PAIR);
-		_tile_loadd(5, below, row);
-		_tile_loadd(7, b + LINE, NR * PAIR);
-		_tile_dpbf16ps(0, 4, 6);
-		_tile_dpbf16ps(2, 5, 6);
-		_tile_dpbf16ps(1, 4, 7);
-		_tile_dpbf16ps(3, 5, 7);
+		tile_load(4, a, row);
+		tile_load(6, b, NR * PAIR);
+		tile_load(5, below, row);
+		tile_load(7, b + LINE, NR * PAIR);
+		tile_dot_pairs(0, 4, 6);
+		tile_dot_pairs(2, 5, 6);
+		tile_dot_pairs(1, 4, 7);
+		tile_dot_pairs(3, 5, 7);
 	}
 }
 

@@ -1,4 +1,4 @@
-/* tiles.h - tiles of 16 rows of 64 bytes, and what sums products of bytes in them. Per ISA.
+/* tiles.h - tiles of 16 rows of 64 bytes, and what sums products in them. Per ISA.
  *
  *   tiles_open(depth)            shapes for products over `depth` bytes, a multiple of 4, <= 64
  *   tiles_close()
@@ -8,8 +8,14 @@
  *   tile_right(t, at)            t = 6, 7: depth / 4 rows of 16 columns of 4 unsigned bytes
  *   tile_dot(c, a, b)            c[i][j] += sum over depth of a[i][.] b[.][j]
  *
- * AMX does it; with QAT_PLAIN_TILES plain C does, so that the loops around are tested on
- * machines that lack it. The tiles' numbers are literals.
+ * Where pairs of bf16 are multiplied, sums are f32, and tiles of all kinds loaded alike:
+ *
+ *   tiles_open_two(even, odd)    the depth of tiles 4 and 6, of 5 and 7
+ *   tile_load(t, at, stride)
+ *   tile_dot_pairs(c, a, b)
+ *
+ * AMX does it; with QAT_PLAIN_TILES plain C does what is for bytes, so that the loops around are
+ * tested on machines that cannot even emulate it. The tiles' numbers are literals.
  */
 #ifndef QAT_CPU_TILES_H
 #define QAT_CPU_TILES_H
@@ -71,18 +77,26 @@ static inline void tile_dot(int c, int a, int b)
 
 #else
 
-/* The compiler's own intrinsic declares too small an operand, and loses stores to it. */
-static inline void tiles_open(int64_t depth)
+/* Tiles 4 and 6 for products over `even` bytes, 5 and 7 over `odd`. The compiler's own
+ * intrinsic declares too small an operand, and loses stores to it. */
+static inline void tiles_open_two(int64_t even, int64_t odd)
 {
 	struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } c;
 
 	memset(&c, 0, sizeof c);
 	c.palette = 1;
 	for (int t = 0; t < 8; t++) {
+		const int64_t depth = t % 2 ? odd : even;
+
 		c.bytes[t] = (uint16_t)(t == 4 || t == 5 ? depth : 64);
 		c.rows[t] = (uint8_t)(t >= 6 ? depth / 4 : 16);
 	}
 	__asm__ volatile("ldtilecfg %0" : : "m"(c));
+}
+
+static inline void tiles_open(int64_t depth)
+{
+	tiles_open_two(depth, depth);
 }
 
 static inline void tiles_close(void)
@@ -90,11 +104,17 @@ static inline void tiles_close(void)
 	_tile_release();
 }
 
+/* The compiler's own does not say that it reads memory. */
+#define tile_load(t, at, stride) \
+	__asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : \
+			 : "r"(at), "r"((int64_t)(stride)) : "memory")
+
 #define tile_clear(t) _tile_zero(t)
 #define tile_save(t, at, stride) _tile_stored(t, at, stride)
-#define tile_left(t, at, stride) _tile_loadd(t, at, stride)
-#define tile_right(t, at) _tile_loadd(t, at, 64)
+#define tile_left(t, at, stride) tile_load(t, at, stride)
+#define tile_right(t, at) tile_load(t, at, 64)
 #define tile_dot(c, a, b) _tile_dpbsud(c, a, b)
+#define tile_dot_pairs(c, a, b) _tile_dpbf16ps(c, a, b)
 
 #endif
 #endif
