@@ -1,8 +1,8 @@
 /* attention_bf16.c - attention of bf16: attention_bf16.h; empty where the ISA has no products
- * of pairs. Per ISA. */
+ * of pairs, attention_tiles.c where it has tiles. Per ISA. */
 #include "attention.h"
 
-#if defined __AVX512BF16__
+#if defined __AVX512BF16__ && !defined __AMX_BF16__
 #include "attention_bf16.h"
 
 static int64_t place(head *h, lot *l, float *base)
@@ -151,6 +151,6 @@ static void attention_run(const qat_attention_args *a)
 const qat_attention_kernels QAT_NAME(qat_attention_bf16) = {
 	.workspace = attention_workspace, .run = attention_run,
 };
-#else
+#elif !defined __AMX_BF16__
 const qat_attention_kernels QAT_NAME(qat_attention_bf16) = { .run = NULL };
 #endif

@@ -1,8 +1,8 @@
 /* attention_bf16_grad.c - the gradient of attention of bf16: attention_bf16.h; empty where the
- * ISA has no products of pairs. Per ISA. */
+ * ISA has no products of pairs, attention_tiles_grad.c where it has tiles. Per ISA. */
 #include "attention.h"
 
-#if defined __AVX512BF16__
+#if defined __AVX512BF16__ && !defined __AMX_BF16__
 #include "attention_bf16.h"
 
 /* Lots of rows whose sums over rows are added up before they leave the registers. */
@@ -273,6 +273,6 @@ static void attention_grad(const qat_attention_args *a)
 const qat_attention_kernels QAT_NAME(qat_attention_bf16_grad) = {
 	.grad_workspace = attention_grad_workspace, .grad = attention_grad,
 };
-#else
+#elif !defined __AMX_BF16__
 const qat_attention_kernels QAT_NAME(qat_attention_bf16_grad) = { .grad = NULL };
 #endif
