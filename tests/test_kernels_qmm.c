@@ -218,7 +218,9 @@ static void large_tiles(const qat_kernels *kn)
 			one_product(kn, x, w, 101, 134, 192, spread, 0, QAT_BF16);
 			one_product(kn, x, w, 101, 134, 192, spread, 1, QAT_BF16);
 			one_product(kn, x, w, 61, 310, 608, spread, 0, QAT_BF16);
+			one_product(kn, x, w, 70, 134, 192, spread, BIAS, QAT_F32);
 		}
+	one_product(kn, &pairs[0].x, &pairs[0].w, 300, 2304, 16, 0, 0, QAT_F32);	/* tall tasks */
 }
 
 START_TEST(rows_of_bf16_from_large_tiles)

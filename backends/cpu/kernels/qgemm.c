@@ -248,11 +248,14 @@ static void run_task(const qat_qmm *p, const qat_qmm_args *a, const xside *x, in
 	run_pairs(p, a, x, stop, end, panel, last);
 }
 
-/* Small enough that threads end together, and whole tiles of the kind that does them. */
+/* Small enough that threads end together, and whole tiles of the kind that does them. Blocks of
+ * tiles take a weight from afar faster than it comes: those of a task share it. */
 static int64_t rows_of_task(const qat_qmm *p, const qat_qmm_args *a)
 {
+	const int64_t across = div_up(p->n, LANES * TASK_PANELS);
+
 	if (ROWS)
-		return TASK_ROWS;
+		return div_up(a->m, 8 * ROWS) * across >= 16 ? 8 * ROWS : 3 * ROWS;
 	if (fits_deep(p, a))
 		return 8 * DEEP_ROWS;
 	return fits_wide(p) ? 8 * WIDE_ROWS : TASK_ROWS;
