@@ -249,8 +249,9 @@ static int prepare(qat_onednn *o, matmul_kept *p, const matmul_key *k)
 			(long long)k->k);
 }
 
-/* On AMX, from 16 threads on, oneDNN parts sums of more than 1,024 terms between some of
- * them: to keep the bits for any number of threads it is to know of 15. */
+/* On AMX, from 16 threads on, oneDNN parts sums of bf16 of more than 1,024 terms between some
+ * of them: to keep the bits for any number of threads it is to know of 15. Our own products of
+ * bf16 leave it these under QATRUN_CPU_DENSE=onednn alone. */
 static int too_many_threads(const matmul_key *k)
 {
 #ifdef _OPENMP
