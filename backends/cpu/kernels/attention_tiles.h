@@ -297,14 +297,14 @@ static void store_products(const head *h, const lot *l, qat_dst y, int64_t ld, c
 /* 16 keys' channels as they are, zeros up to whole tiles. */
 static void copy_lines(const head *h, char *out, const rows *r)
 {
-	for (int64_t i = 0; i < 16; i++)
-		for (int64_t c = 0; c < h->d; c += 32) {
-			const __mmask32 part = (__mmask32)(0xffffffffu >> (32 - min64(32, h->d - c)));
+	for (int64_t c = 0; c < h->d; c += 32) {
+		const __mmask32 part = (__mmask32)(0xffffffffu >> (32 - min64(32, h->d - c)));
 
+		for (int64_t i = 0; i < 16; i++)
 			_mm512_storeu_si512(out + i * h->pairs * PAIR + c * 2,
 					    _mm512_maskz_loadu_epi16(i < r->n ? part : 0,
 								     r->x[i] + c));
-		}
+	}
 }
 
 /* 32 keys as rows of channels; the next 16 channels are `panel` bytes behind. */

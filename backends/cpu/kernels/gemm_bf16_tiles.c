@@ -57,7 +57,8 @@ static void turn_left(const product *w, const side *s, int64_t p)
 		for (int64_t k = 0; k < DEEP; k++)
 			x[k] = k < there ? row_of(s, buf[k], w->p0 + p + k, w->i0 + i, n) : zero;
 		for (int64_t j = 0; j < n; j += TILE) {
-			turn_columns(w->a + (i + j) * w->row + p * 2, w->row, x, min64(TILE, n - j));
+			turn_columns(w->a + (i + j) * w->row + p * 2, w->row, x,
+				     min64(TILE, n - j));
 			for (int k = 0; k < DEEP; k++)
 				x[k] += TILE;
 		}
@@ -207,7 +208,8 @@ static void run_block(const product *w, float *kept, int64_t i, int64_t panel, i
 /* `rows` rows of y from i0 on, panels [panel, stop). */
 static void run_task(const product *w, int64_t i0, int64_t rows, int64_t panel, int64_t stop)
 {
-	const int64_t tiles = w->pairs / TILE, chunk = div_up(tiles, div_up(tiles, CHUNK / TILE)) * TILE;
+	const int64_t tiles = w->pairs / TILE, chunks = div_up(tiles, CHUNK / TILE);
+	const int64_t chunk = div_up(tiles, chunks) * TILE, across = WIDE / NR;
 	float *own = w->own + w->down * WIDE * omp_get_thread_num();
 
 	for (int64_t p = 0; p < w->pairs; p += chunk)
@@ -215,7 +217,7 @@ static void run_task(const product *w, int64_t i0, int64_t rows, int64_t panel, 
 			for (int64_t j = panel; j < stop; j++) {
 				float *kept = w->step < w->g->k
 					    ? w->kept + (i / MR * w->panels + j) * BLOCK
-					    : own + ((i - i0) / MR * (WIDE / NR) + j - panel) * BLOCK;
+					    : own + ((i - i0) / MR * across + j - panel) * BLOCK;
 
 				run_block(w, kept, i, j, p, min64(w->pairs, p + chunk));
 			}
