@@ -181,6 +181,43 @@ static void finish_block(const product *w, float *t, int64_t i, int64_t j)
 		finish_lines(g, t, i, j, rows, TO_BF16, 0);
 }
 
+/* to [MR][NR] = sums scale, onto what is there or alone. */
+static void add_scaled(float *to, const float *sums, const float *scale, int alone)
+{
+	vf s[NV];
+
+#pragma GCC unroll 2
+	for (int k = 0; k < NV; k++)
+		s[k] = vf_load(scale + k * LANES);
+	for (int r = 0; r < MR; r++, to += NR, sums += NR)
+#pragma GCC unroll 2
+		for (int k = 0; k < NV; k++) {
+			const vf v = vf_load(sums + k * LANES);
+
+			vf_store(to + k * LANES,
+				 alone ? v * s[k] : vf_fma(v, s[k], vf_load(to + k * LANES)));
+		}
+}
+
+/* Pairs [from, end) of a block in columns j and on, onto `kept`: sums of each group, whose
+ * scales stand outside. */
+static void block_groups(const product *w, float *kept, const char *a, const char *b, int64_t j,
+			 int64_t from, int64_t end)
+{
+	const qat_gemm_args *g = w->g;
+	const int64_t size = g->scale_group / 2, before = w->p0 / 2;
+	int64_t group = (before + from) / size;
+	float sums[BLOCK] __attribute__((aligned(LINE)));
+
+	for (int64_t p = from, stop; p < end; p = stop, group++) {
+		stop = min64(end, (group + 1) * size - before);
+		block_begin(NULL);
+		block_sums(a + p * PAIR, w->row, b + (p - from) * NR * PAIR, (stop - p) / TILE);
+		block_save(sums);
+		add_scaled(kept, sums, g->scale_b + group * g->ld_scale + j, before + p == 0);
+	}
+}
+
 /* Pairs [from, end) of a block; it waits in `kept`, and goes to y when k is through. */
 static void run_block(const product *w, float *kept, int64_t i, int64_t panel, int64_t from,
 		      int64_t end)
@@ -195,6 +232,12 @@ static void run_block(const product *w, float *kept, int64_t i, int64_t panel, i
 
 	if (last && !w->stream)
 		expect(g, i, j);
+	if (g->scale_b) {
+		block_groups(w, last && first ? sums : kept, a, b, j, from, end);
+		if (last)
+			finish_block(w, first ? sums : kept, i, j);
+		return;
+	}
 	block_begin(first ? NULL : kept);
 	block_sums(a + from * PAIR, w->row, b, (end - from) / TILE);
 	if (!last) {
@@ -328,5 +371,5 @@ static void run(const qat_gemm_args *g, void *room)
 }
 
 extern const qat_gemm_kernels QAT_NAME(qat_gemm_bf16);
-const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { .workspace = workspace, .run = run };
+const qat_gemm_kernels QAT_NAME(qat_gemm_bf16) = { .workspace = workspace, .run = run, .scales = DEEP };
 #endif
