@@ -89,12 +89,33 @@ static void merge_stats(qat_block_stats *b, const qat_block_stats *later)
 
 /* ---- codes of a run; inside[i] is 1 where the gradient passes ---- */
 
+enum { PART = 256 };
+
+/* n <= PART codes that are not clamped yet, and on to the end of a vector. */
+QAT_INLINE void uniform_integers(int32_t *restrict q, const float *x, int64_t n, float r,
+				 int32_t zero)
+{
+	const vf far = vf_set(1e6f), near = vf_set(-1e6f);
+	float last[LANES] = { 0 };
+
+	for (int64_t i = 0; i < n; i += LANES) {
+		const int whole = i + LANES <= n;
+
+		if (!whole)
+			memcpy(last, x + i, (size_t)(n - i) * 4);
+		const vf v = vf_load(whole ? x + i : last) * r;
+		const vf w = vf_round_near(vf_min(far, vf_max(near, v)));
+
+		*(vi_any *)(void *)(q + i) = __builtin_convertvector(w, vi) + zero;
+	}
+}
+
 QAT_INLINE void uniform_codes(const qat_scheme *s, int8_t *restrict codes,
 			      uint8_t *restrict inside, const float *restrict x, int64_t n,
 			      const quant_block *b)
 {
-	const float r = 1.0f / b->scale, far = 1e6f;
-	const int32_t lo = s->qmin, hi = s->qmax, z = (int32_t)b->zero;
+	const int32_t lo = s->qmin, hi = s->qmax;
+	int32_t q[PART + LANES];
 
 #if defined __AVX512BW__
 	if (!inside) {
@@ -102,14 +123,17 @@ QAT_INLINE void uniform_codes(const qat_scheme *s, int8_t *restrict codes,
 		return;
 	}
 #endif
-	for (int64_t i = 0; i < n; i++) {
-		const float v = x[i] * r, low = v > -far ? v : -far;
-		const int32_t q = (int32_t)round_near(low < far ? low : far) + z;
-		const int32_t up = q > lo ? q : lo;
+	for (int64_t i = 0; i < n; i += PART) {
+		const int64_t len = min64(PART, n - i);
 
-		codes[i] = (int8_t)(up < hi ? up : hi);
-		if (inside)
-			inside[i] = q >= lo && q <= hi;
+		uniform_integers(q, x + i, len, 1.0f / b->scale, (int32_t)b->zero);
+		for (int64_t j = 0; inside && j < len; j++)
+			inside[i + j] = q[j] >= lo && q[j] <= hi;
+		for (int64_t j = 0; j < len; j++) {
+			const int32_t up = q[j] > lo ? q[j] : lo;
+
+			codes[i + j] = (int8_t)(up < hi ? up : hi);
+		}
 	}
 }
 

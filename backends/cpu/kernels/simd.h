@@ -33,6 +33,8 @@ typedef float vf __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 typedef float vf_any __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
+typedef int32_t vi_any __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
 QAT_INLINE vf vf_load(const float *p)
 {
 	return *(const vf_any *)p;
@@ -95,6 +97,18 @@ QAT_INLINE vf vf_less(vf a, vf b, vf yes, vf no)
 QAT_INLINE vf vf_min(vf a, vf b) { return vf_less(a, b, a, b); }
 QAT_INLINE vf vf_max(vf a, vf b) { return vf_less(b, a, a, b); }
 #endif
+
+/* Nearest integer of |x| < 2^22, half to even. */
+QAT_INLINE vf vf_round_near(vf x)
+{
+#if defined __AVX512F__ && !defined QAT_PLAIN_TILES
+	return _mm512_roundscale_ps(x, 0);
+#else
+	const float big = 12582912.0f;		/* 1.5 * 2^23 */
+
+	return (x + big) - big;
+#endif
+}
 
 /* a * b + c, fused where the ISA does that at no cost. */
 QAT_INLINE float madd(float a, float b, float c)

@@ -20,18 +20,6 @@ QAT_INLINE vf vf_times_pow2(vf p, vf n)
 #endif
 }
 
-/* Nearest integer of |x| < 2^22, half to even. */
-QAT_INLINE vf vf_round_near(vf x)
-{
-#if defined __AVX512F__
-	return _mm512_roundscale_ps(x, 0);
-#else
-	const float big = 12582912.0f;		/* 1.5 * 2^23 */
-
-	return (x + big) - big;
-#endif
-}
-
 /* e^x; 0 below -103.98, infinity above 88.73. */
 QAT_INLINE vf vf_exp(vf x)
 {
