@@ -100,12 +100,12 @@ QAT_INLINE void uniform_integers(int32_t *restrict q, const float *x, int64_t n,
 
 	for (int64_t i = 0; i < n; i += LANES) {
 		const int whole = i + LANES <= n;
+		vf w;
 
 		if (!whole)
 			memcpy(last, x + i, (size_t)(n - i) * 4);
-		const vf v = vf_load(whole ? x + i : last) * r;
-		const vf w = vf_round_near(vf_min(far, vf_max(near, v)));
-
+		w = vf_load(whole ? x + i : last) * r;
+		w = vf_round_near(vf_min(far, vf_max(near, w)));
 		*(vi_any *)(void *)(q + i) = __builtin_convertvector(w, vi) + zero;
 	}
 }
