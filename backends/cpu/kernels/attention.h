@@ -5,13 +5,6 @@
 #include "kernels.h"
 #include "simd.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_max_threads(void) { return 1; }
-static int omp_get_thread_num(void) { return 0; }
-#endif
-
 /* Halves of a table, where all of q, k, v (and dout, dq, dk, dv) are bf16; NULL where the ISA
  * has no products of pairs. */
 extern const qat_attention_kernels QAT_NAME(qat_attention_bf16);

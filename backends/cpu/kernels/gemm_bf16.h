@@ -11,13 +11,6 @@
 #include "decode.h"
 #include "turn.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_max_threads(void) { return 1; }
-static int omp_get_thread_num(void) { return 0; }
-#endif
-
 enum { NR = NV * LANES, PAIR = 4 };
 enum { ACROSS = 1536, PIECE = 512, PACK_PAIRS = 16 };
 enum { PACKED_MAX = 8 << 20, DEPTH_MIN = 1536 };	/* bytes of an operand; of k */

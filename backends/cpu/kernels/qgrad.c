@@ -216,20 +216,19 @@ static void measure_chunk(const qat_grad_args *a, const qat_grad_args *b, int64_
 	}
 }
 
-/* Scale of every channel of every sequence. */
-static void settle_channels(const qat_grad_args *b, const int32_t *tops)
+/* Scale of every channel of a sequence. */
+static void settle_channels(const qat_grad_args *b, int64_t sequence, const int32_t *tops)
 {
 	const int64_t per = chunks_of(b);
 
-	for (int64_t s = 0; s < b->batch; s++)
-		for (int64_t o = 0; o < b->channels; o++) {
-			const int32_t *top = tops + s * per * b->channels + o;
-			int32_t most = 0;
+	for (int64_t o = 0; o < b->channels; o++) {
+		const int32_t *top = tops + sequence * per * b->channels + o;
+		int32_t most = 0;
 
-			for (int64_t c = 0; c < per; c++)
-				most = top[c * b->channels] > most ? top[c * b->channels] : most;
-			b->scale[o * b->batch + s] = scale_of(most, b->qmax);
-		}
+		for (int64_t c = 0; c < per; c++)
+			most = top[c * b->channels] > most ? top[c * b->channels] : most;
+		b->scale[o * b->batch + sequence] = scale_of(most, b->qmax);
+	}
 }
 
 static void code_block(const qat_grad_args *a, const qat_grad_args *b, int64_t sequence,
@@ -261,7 +260,23 @@ static void code_chunk(const qat_grad_args *a, const qat_grad_args *b, int64_t c
 		code_block(a, b, chunk / per, first, o);
 }
 
-static void codes(const qat_grad_args *rows, const qat_grad_args *columns, void *room)
+/* A sequence's scales need its elements alone: a thread that does it whole finds them in its
+ * cache when it makes codes of them. */
+static void sequence_codes(const qat_grad_args *rows, const qat_grad_args *columns,
+			   int64_t sequence, void *room)
+{
+	const int64_t per = chunks_of(rows ? rows : columns), first = sequence * per;
+
+	for (int64_t c = first; c < first + per; c++)
+		measure_chunk(rows, columns, c, room);
+	if (columns)
+		settle_channels(columns, sequence, room);
+	for (int64_t c = first; c < first + per; c++)
+		code_chunk(rows, columns, c);
+}
+
+/* Where sequences do not share the threads evenly, chunks do. */
+static void chunked_codes(const qat_grad_args *rows, const qat_grad_args *columns, void *room)
 {
 	const qat_grad_args *any = rows ? rows : columns;
 	const int64_t chunks = any->batch * chunks_of(any);
@@ -269,11 +284,24 @@ static void codes(const qat_grad_args *rows, const qat_grad_args *columns, void 
 #pragma omp parallel for schedule(static)
 	for (int64_t c = 0; c < chunks; c++)
 		measure_chunk(rows, columns, c, room);
-	if (columns)
-		settle_channels(columns, room);
+	for (int64_t s = 0; columns && s < columns->batch; s++)
+		settle_channels(columns, s, room);
 #pragma omp parallel for schedule(static)
 	for (int64_t c = 0; c < chunks; c++)
 		code_chunk(rows, columns, c);
+}
+
+static void codes(const qat_grad_args *rows, const qat_grad_args *columns, void *room)
+{
+	const int64_t batch = rows ? rows->batch : columns->batch;
+
+	if (batch % omp_get_max_threads() != 0) {
+		chunked_codes(rows, columns, room);
+		return;
+	}
+#pragma omp parallel for schedule(static)
+	for (int64_t s = 0; s < batch; s++)
+		sequence_codes(rows, columns, s, room);
 }
 
 extern const qat_grad_kernels QAT_NAME(qat_grad);

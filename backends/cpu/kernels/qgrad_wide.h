@@ -198,30 +198,28 @@ QAT_INLINE __m512i wide_quad(__m512i first, __m512i last, int32_t qmax)
 }
 
 /* The codes of a token's channels; those of its columns into q. */
-QAT_INLINE void wide_token(const wide_block *w, __m512i q[4], int64_t t, int64_t o, int f32,
-			   int rows, int columns)
+QAT_INLINE void wide_token(const wide_block *w, __m512i q[4], const __m512i word[4], int64_t t,
+			   int64_t o, int f32, int rows, int columns)
 {
 	const qat_grad_args *any = either(w);
-	const int64_t at = (w->first + t) * any->channels + o;
-	const int64_t from = w->sequence * any->length * any->channels + at;
+	const int64_t row = w->sequence * any->length + w->first + t;
 	const __m512 inverse = _mm512_set1_ps(rows ? w->inverse[t] : 0.0f);
 	const __m512 g = _mm512_set1_ps(columns ? w->turned_fold[t] : 0.0f);
-	__m512i word[4], row[4];
+	__m512i codes[4];
 
-	words_of_64(word, &w->source, (uint32_t)(at / 4));
 #pragma GCC unroll 4
 	for (int j = 0; j < 4; j++) {
 		const __m512 u = _mm512_cvtepi32_ps(_mm512_srli_epi32(word[j], 8));
-		const __m512 v = wide_load(any, from + 16 * j, f32);
+		const __m512 v = wide_load(any, row * any->channels + o + 16 * j, f32);
 
 		if (rows)
-			row[j] = wide_round(_mm512_mul_ps(v, _mm512_loadu_ps(w->fold + 16 * j)),
-					    inverse, u);
+			codes[j] = wide_round(_mm512_mul_ps(v, _mm512_loadu_ps(w->fold + 16 * j)),
+					      inverse, u);
 		if (columns)
 			q[j] = wide_round(_mm512_mul_ps(v, g), _mm512_loadu_ps(w->r + 16 * j), u);
 	}
 	if (rows)
-		wide_store_row(w, t, o, row);
+		wide_store_row(w, t, o, codes);
 }
 
 /* Quads [BLOCK / 4] of BLOCK channels to their place in the columns' codes. */
@@ -252,12 +250,16 @@ QAT_INLINE void wide_pair(const wide_block *w, __m512i pair[4], int64_t t, int64
 			  int rows, int columns)
 {
 	const int64_t one = min64(t, w->tokens - 1), two = min64(t + 1, w->tokens - 1);
-	__m512i q[2][4];
+	const int64_t channels = either(w)->channels;
+	const uint32_t counter[2] = { (uint32_t)(((w->first + one) * channels + o) / 4),
+				      (uint32_t)(((w->first + two) * channels + o) / 4) };
+	__m512i word[8], q[2][4];
 
 	wide_ahead(w, one, o, f32);
-	wide_token(w, q[0], one, o, f32, rows, columns);
 	wide_ahead(w, two, o, f32);
-	wide_token(w, q[1], two, o, f32, rows, columns);
+	twice_64_words(word, &w->source, counter);
+	wide_token(w, q[0], word, one, o, f32, rows, columns);
+	wide_token(w, q[1], word + 4, two, o, f32, rows, columns);
 #pragma GCC unroll 4
 	for (int j = 0; columns && j < 4; j++)
 		pair[j] = _mm512_packs_epi32(q[0][j], q[1][j]);

@@ -107,19 +107,20 @@ QAT_INLINE __m512i xor_3(__m512i a, __m512i b, __m512i c)
 	return _mm512_ternarylogic_epi32(a, b, c, 0x96);
 }
 
-/* Eight counters each; their rounds stand side by side, as each waits for the one before. */
-enum { CHAINS = 2 };
+/* Eight counters each, two of them for 64 words; the rounds of two lots stand side by side, as
+ * each waits for the one before. */
+enum { CHAINS = 4 };
 
 typedef struct chains { __m512i c0[CHAINS], c1[CHAINS], c2[CHAINS], c3[CHAINS]; } chains;
 
-QAT_INLINE void first_rounds(chains *c, const word_source *s, uint32_t counter)
+QAT_INLINE void first_rounds(chains *c, const word_source *s, const uint32_t counter[2])
 {
 	const __m512i m0 = _mm512_set1_epi64(0xD2511F53u), m1 = _mm512_set1_epi64(0xCD9E8D57u);
 	const __m512i place = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
 
 #pragma GCC unroll 8
 	for (int n = 0; n < CHAINS; n++) {
-		const __m512i first = _mm512_set1_epi64(counter + 8 * n);
+		const __m512i first = _mm512_set1_epi64(counter[n / 2] + 8 * (n % 2));
 
 		c->c3[n] = _mm512_mul_epu32(_mm512_add_epi64(place, first), m0);
 		c->c2[n] = _mm512_xor_si512(high_word(c->c3[n]),
@@ -155,8 +156,9 @@ QAT_INLINE void next_round(chains *c, uint32_t key0, uint32_t key1)
 	}
 }
 
-/* Words 4 counter .. 4 counter + 63. */
-QAT_INLINE void words_of_64(__m512i word[2 * CHAINS], const word_source *s, uint32_t counter)
+/* Words 4 counter .. 4 counter + 63 of two counters. */
+QAT_INLINE void twice_64_words(__m512i word[2 * CHAINS], const word_source *s,
+			       const uint32_t counter[2])
 {
 	chains c;
 

@@ -12,6 +12,9 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+#else
+static inline int omp_get_max_threads(void) { return 1; }
+static inline int omp_get_thread_num(void) { return 0; }
 #endif
 
 #define QAT_JOIN_(a, b) a##_##b
